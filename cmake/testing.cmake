@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+include(GoogleTest)
+
+# railyard_add_test(<name> SOURCES <files...> [LABELS <label...>] [LIBRARIES <targets...>] [TIMEOUT <seconds>])
+# One executable of GoogleTest cases; each case becomes one ctest test called <name>.<suite>.<case>.
+# It sees every internal symbol and includes from src/ and tests/. Labels: host gpu1 gpu2 gpu8 fabric.
+function(railyard_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 test "" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
+  if(test_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "railyard_add_test(${name}): unknown arguments ${test_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT test_SOURCES)
+    message(FATAL_ERROR "railyard_add_test(${name}): no SOURCES")
+  endif()
+  if(NOT test_LABELS)
+    set(test_LABELS host)
+  endif()
+  foreach(label IN LISTS test_LABELS)
+    if(NOT label MATCHES "^(host|gpu1|gpu2|gpu8|fabric)$")
+      message(FATAL_ERROR "railyard_add_test(${name}): label '${label}' is none of host gpu1 gpu2 gpu8 fabric")
+    endif()
+  endforeach()
+  if(NOT test_TIMEOUT)
+    set(test_TIMEOUT 120)
+  endif()
+  if(RAILYARD_SANITIZE)
+    math(EXPR test_TIMEOUT "5 * ${test_TIMEOUT}")
+  endif()
+  add_executable(${name} ${test_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE
+    ${test_LIBRARIES} railyard_internal railyard_build_flags GTest::gtest GTest::gtest_main)
+  gtest_discover_tests(${name}
+    TEST_PREFIX ${name}.
+    DISCOVERY_MODE PRE_TEST
+    DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS "${test_LABELS}" TIMEOUT ${test_TIMEOUT})
+endfunction()
