@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// A group: ranks with one configuration, one heap each, and one order of operations.
+#pragma once
+
+#include <railyard/combine.hpp>
+#include <railyard/dispatch.hpp>
+#include <railyard/export.hpp>
+#include <railyard/placement.hpp>
+#include <railyard/route.hpp>
+#include <railyard/stream.hpp>
+#include <railyard/tensor.hpp>
+#include <railyard/types.hpp>
+#include <railyard/world.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <string_view>
+
+namespace railyard {
+
+struct TestHooks;  // src/api/test_hooks.hpp
+
+/// Equal on all ranks (found at creation, naming the field and both values), except `timeout`.
+struct GroupOptions {
+  int num_experts = 0;  // in [1, 1'048'576]
+  int max_top_k = 0;    // in [1, 32]
+  int max_tokens = 0;   // most tokens a rank sends in one dispatch, in [0, 16'777'216]
+  int hidden = 0;       // elements per row, a multiple of 8, in [8, 1'048'576]
+  Mode mode = Mode::throughput;
+  /// The widest element of a row in this group; sizes wire slots and the default heap.
+  DType row_dtype = DType::bf16;
+  /// Empty: even blocks.
+  Placement placement = {};
+  ReductionLevels levels = ReductionLevels::rank;
+  ReductionOrder order = ReductionOrder::rank_ascending;  // must be rank_ascending when levels = none
+  OverflowPolicy overflow = OverflowPolicy::error;
+  /// Send parts of one kind (dispatch, combine) that may be pending, in [1, 16].
+  int max_in_flight = 2;
+  /// Budget of each rank's heap. 0: `Group::bytes_needed`.
+  std::size_t heap_bytes = 0;
+  /// Address space reserved for `grow_heap`. 0: as large as the heap, which then cannot grow.
+  std::size_t heap_limit_bytes = 0;
+  /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
+  std::chrono::nanoseconds timeout{0};
+  /// For the library's tests.
+  const TestHooks* testing = nullptr;
+};
+
+/// Counted since creation, at this rank.
+struct GroupStatistics {
+  std::uint64_t dispatches = 0;
+  std::uint64_t combines = 0;
+  std::uint64_t routes = 0;           // collective `route` calls
+  std::uint64_t wire_bytes_sent = 0;  // payload and scales written to other ranks, or read by them
+  std::uint64_t bytes_copied = 0;     // combine inputs outside the heap, copied into it first
+  std::size_t heap_bytes = 0;
+  std::size_t heap_bytes_in_use = 0;
+  std::size_t heap_bytes_peak = 0;
+};
+
+/// One rank's handle. Calls marked *collective* are made by all ranks, in the same order; each may be refused before
+/// anything is sent (an Error with value and limit), consumes nothing then, and may be repeated with other arguments
+/// while the peers wait. One thread at a time per handle; `abort` and lease releases from any thread.
+///
+/// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
+/// what was leased before stays readable, and a new group on the same world works.
+/// Destroying a group is local and never waits. Leases, routes and tensors may outlive it.
+class RAILYARD_API Group {
+ public:
+  /// Collective. Throws RY-INVALID-ARGUMENT, RY-CONFIG-MISMATCH, RY-OUT-OF-MEMORY, RY-TIMEOUT.
+  Group(Rank& rank, const GroupOptions& options);
+  Group(Group&&) noexcept;
+  Group& operator=(Group&&) noexcept;
+  ~Group();
+
+  /// Bytes of heap for `max_in_flight` dispatches of worst-case capacity in `layout`, held together with as many
+  /// combine inputs, and the group's own control and wire memory. Does not allocate. Throws like the constructor.
+  [[nodiscard]] static std::size_t bytes_needed(const GroupOptions& options, int world_size,
+                                                Layout layout = Layout::rank_major);
+
+  [[nodiscard]] int rank() const;
+  [[nodiscard]] int size() const;
+  [[nodiscard]] const GroupOptions& options() const;
+  [[nodiscard]] int local_experts() const;
+
+  /// Collective. Sends row t of `x` (`[tokens, hidden]`, any row stride) to the ranks of `top_k_ids` (`[tokens, top_k]`,
+  /// int32 or int64, contiguous; -1 = none) and returns what arrived here, and the route.
+  Dispatched dispatch(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options = {},
+                      Stream stream = {});
+  /// Collective. The same along an existing route of this group.
+  Dispatched dispatch(ConstTensorView x, const Route& route, const PayloadOptions& options = {}, Stream stream = {});
+  /// Collective. The send parts alone. In low_latency mode they wait for no other rank's part of the same operation.
+  [[nodiscard]] PendingDispatch dispatch_send(ConstTensorView x, ConstTensorView top_k_ids,
+                                              const DispatchOptions& options = {}, Stream stream = {});
+  [[nodiscard]] PendingDispatch dispatch_send(ConstTensorView x, const Route& route, const PayloadOptions& options = {},
+                                              Stream stream = {});
+
+  /// Collective. A route without rows.
+  [[nodiscard]] Route route(ConstTensorView top_k_ids, const RouteOptions& options = {}, Stream stream = {});
+  /// Collective. A rank_major route from a token x rank mask: uint8 `[tokens, ranks]`, nonzero = send. Throughput mode.
+  [[nodiscard]] Route route_from_mask(ConstTensorView mask, const RouteOptions& options = {}, Stream stream = {});
+
+  /// Collective. out[t] = biases + the rows of `y` that token t was sent to, reduced as the group's options say, rounded
+  /// once to out's dtype (bf16, fp16 or fp32). `y` (bf16, fp16 or fp32) has the shape of the dispatched rows, or fewer
+  /// rows as long as all that hold a token are there; allocated from the group it is read in place, otherwise copied
+  /// into the heap first (counted in the statistics). A token without rows gets its biases, or +0.
+  Combined combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options = {},
+                   Stream stream = {});
+  [[nodiscard]] PendingCombine combine_send(ConstTensorView y, const Route& route, TensorView out,
+                                            const CombineOptions& options = {}, Stream stream = {});
+
+  /// Local. A tensor in this rank's heap; rows are padded to 16 bytes. Throws RY-HEAP-EXHAUSTED with bytes wanted and free.
+  [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype);
+  /// Collective. Adds `bytes` to every rank's heap, up to heap_limit_bytes.
+  void grow_heap(std::size_t bytes);
+
+  /// Local. The deadline of later waits.
+  void set_timeout(std::chrono::nanoseconds timeout);
+  [[nodiscard]] GroupStatistics statistics() const;
+  /// Ends this rank's running wait with RY-ABORTED and suspends the group here. Any thread; never blocks.
+  void abort(std::string_view reason = "abort() was called");
+
+ private:
+  std::shared_ptr<GroupState> state_;
+};
+
+}  // namespace railyard

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where log lines go. The library never writes to stdout.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+namespace railyard {
+
+enum class LogLevel : std::uint8_t { debug, info, warn, error, off };
+
+/// Receives every line at or above the level, from any thread, one call at a time.
+using LogCallback = std::function<void(LogLevel level, std::string_view line)>;
+
+}  // namespace railyard

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// All ranks of a job, and one rank's view of it.
+#pragma once
+
+#include <railyard/export.hpp>
+#include <railyard/log.hpp>
+#include <railyard/types.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+namespace railyard {
+
+namespace bootstrap {
+class Bootstrap;
+}
+namespace diagnostics {
+class Log;
+}
+
+struct WorldOptions {
+  /// Deadline of every collective call that names none of its own. 0: RAILYARD_TIMEOUT_S, or 100 s.
+  std::chrono::nanoseconds timeout{0};
+  /// Lines below `log_level` are dropped; RAILYARD_LOG has the last word. Without a callback they go to stderr.
+  LogLevel log_level = LogLevel::warn;
+  LogCallback log;
+};
+
+/// One participant: its index, its device, and the out-of-band collectives that groups are created with.
+/// Used by one thread; a group made from it may outlive it.
+class RAILYARD_API Rank {
+ public:
+  [[nodiscard]] int index() const noexcept;
+  [[nodiscard]] int world_size() const noexcept;
+  [[nodiscard]] Device device() const noexcept;
+
+  /// Collective. Throws RY-TIMEOUT naming the ranks that did not come, RY-ABORTED after `abort`.
+  void barrier();
+  /// Collective: `all` receives world_size() blocks of `bytes`, ordered by rank. Same errors.
+  void all_gather(const void* mine, void* all, std::size_t bytes);
+  /// Ends every wait of every rank in this world with RY-ABORTED and this reason. Any thread; never blocks.
+  void abort(std::string_view reason);
+
+  /// For the library.
+  Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, std::shared_ptr<diagnostics::Log> log,
+       std::chrono::nanoseconds timeout);
+  [[nodiscard]] const std::shared_ptr<bootstrap::Bootstrap>& bootstrap() const noexcept { return bootstrap_; }
+  [[nodiscard]] const std::shared_ptr<diagnostics::Log>& log() const noexcept { return log_; }
+  [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
+
+ private:
+  std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
+  std::shared_ptr<diagnostics::Log> log_;
+  std::chrono::nanoseconds timeout_;
+};
+
+/// Ranks as threads of this process.
+class RAILYARD_API World {
+ public:
+  /// `size` ranks on the host. Throws RY-INVALID-ARGUMENT outside [1, 4096], RY-ENVIRONMENT for a variable that
+  /// cannot be read.
+  [[nodiscard]] static World threads(int size, WorldOptions options = {});
+  World(World&&) noexcept;
+  World& operator=(World&&) noexcept;
+  ~World();
+
+  [[nodiscard]] int size() const noexcept;
+  /// Runs `function` once per rank, each in its own thread, and returns when all have ended. The first exception
+  /// aborts the world (the others' waits end with RY-ABORTED), and is rethrown here as Error with the rank named:
+  /// with its own code if it was an Error, else RY-RANK-FAILED. May be called again, also after a failure.
+  void run(const std::function<void(Rank&)>& function);
+  /// Ends every wait of the running ranks. Any thread.
+  void abort(std::string_view reason);
+
+ private:
+  struct State;
+  explicit World(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace railyard
