@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/lib/packages.sh
+source scripts/lib/stages.sh
+
+usage() {
+  cat <<'END'
+usage: scripts/test.sh [--all] [--filter REGEX] [--seed N] [--install] [--help]
+
+Builds the library in build/ and runs its tests on this machine; needs no GPU. The last line says how many passed.
+
+  --all            also: the tests under AddressSanitizer with UndefinedBehaviorSanitizer, under ThreadSanitizer and
+                   built by clang; the fuzzers, briefly; clang-format; clang-tidy; a sample of five mutants
+  --filter REGEX   only the tests whose names match (in every build); leaves out fuzzers, lint and mutants
+  --seed N         the seed of fuzzers and of the mutants' sample (default: random; printed)
+  --install        install missing Debian packages with sudo (as root they are installed without asking)
+  --help           this text
+
+Logs are in build/logs.
+END
+}
+
+all=no filter= seed=$((RANDOM * 32768 + RANDOM + 1)) install=no
+value_of() { [ $# -ge 2 ] || { echo "error: $1 takes a value" >&2; exit 2; }; printf '%s' "$2"; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --all) all=yes ;;
+    --filter) filter=$(value_of "$@") || exit; shift ;;
+    --seed)
+      seed=$(value_of "$@") || exit
+      [[ $seed =~ ^[1-9][0-9]{0,8}$ ]] || { echo "error: --seed is '$seed'; it takes 1 to 999999999" >&2; exit 2; }
+      shift
+      ;;
+    --install) install=yes ;;
+    --help | -h) usage; exit 0 ;;
+    *) echo "error: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
+  esac
+  shift
+done
+
+if [ "$all" = yes ]; then
+  require_packages "$packages_to_test_all" "$install" build/packages.log
+else
+  require_packages "$packages_to_test" "$install" build/packages.log
+fi
+
+jobs=$(nproc)
+logs=build/logs
+mkdir -p "$logs"
+ctest_arguments=(--label-regex '^host$' --parallel "$jobs")
+[ -z "$filter" ] || ctest_arguments+=(--tests-regex "$filter")
+
+configure_and_build() {
+  local preset=$1 directory=$2
+  shift 2
+  cmake --preset "$preset" "$@" && cmake --build "$directory" --parallel "$jobs"
+}
+
+# build_and_test <preset> <directory> <what to call it> <options of cmake...>
+build_and_test() {
+  local preset=$1 directory=$2 title=$3
+  shift 3
+  if stage "build: $title" configure_and_build "$preset" "$directory" "$@"; then
+    stage_ctest "tests: $title" "$directory" "${ctest_arguments[@]}" || true
+  else
+    stage_not_run "tests: $title" "the build failed"
+  fi
+}
+
+stages_total=2
+if [ "$all" = yes ]; then
+  stages_total=8
+  [ -n "$filter" ] || stages_total=13
+  echo "seed $seed (repeat with --seed $seed)"
+fi
+
+if [ "$all" = yes ] && [ -z "$filter" ]; then
+  stage "format" scripts/lib/format.sh || true
+fi
+build_and_test release build "release, g++" -DRAILYARD_BUILD_TESTS=ON
+if [ "$all" = yes ]; then
+  export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
+  export UBSAN_OPTIONS=print_stacktrace=1
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+  build_and_test asan build/asan "AddressSanitizer and UndefinedBehaviorSanitizer"
+  build_and_test tsan build/tsan "ThreadSanitizer"
+  build_and_test clang build/clang "release, clang"
+  if [ -z "$filter" ]; then
+    stage "clang-tidy" tools/run_clang_tidy.py build/clang --jobs "$jobs" || true
+    if stage "build: fuzzers" configure_and_build fuzz build/fuzz; then
+      stage "fuzzers, 10 s each" scripts/lib/fuzz.sh build/fuzz/fuzzers 10 "$seed" || true
+    else
+      stage_not_run "fuzzers, 10 s each" "the build failed"
+    fi
+    stage "five mutants" scripts/mutate.sh --sample 5 --seed "$seed" || true
+  fi
+fi
+finish
