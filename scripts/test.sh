@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib/packages.sh
+logs=build/logs
 source scripts/lib/stages.sh
 
 usage() {
@@ -22,7 +23,7 @@ Logs are in build/logs.
 END
 }
 
-all=no filter= seed=$((RANDOM * 32768 + RANDOM + 1)) install=no
+all=no filter='' seed=$((RANDOM * 32768 + RANDOM + 1)) install=no
 value_of() { [ $# -ge 2 ] || { echo "error: $1 takes a value" >&2; exit 2; }; printf '%s' "$2"; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -47,7 +48,6 @@ else
 fi
 
 jobs=$(nproc)
-logs=build/logs
 mkdir -p "$logs"
 ctest_arguments=(--label-regex '^host$' --parallel "$jobs")
 [ -z "$filter" ] || ctest_arguments+=(--tests-regex "$filter")

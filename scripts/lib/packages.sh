@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Debian 12 packages of the project, in one place. Sourced by the scripts.
 # Each line: package, and what shows that it is there: a command, or a file under an include or library directory.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 
 packages_to_build="
 g++                  g++
@@ -55,15 +55,15 @@ require_packages() {
   done <<<"$list"
   [ ${#missing[@]} -gt 0 ] || return 0
 
-  local line="apt-get install -y --no-install-recommends ${missing[*]}"
-  echo "missing packages: $line"
+  local command=(apt-get install -y --no-install-recommends "${missing[@]}")
+  echo "missing packages: ${command[*]}"
   if ! command -v apt-get >/dev/null 2>&1; then
     echo "error: this system has no apt-get; install the equivalents of these packages and run this again" >&2
     exit 1
   fi
   if [ "$(id -u)" -ne 0 ]; then
     if [ "$install" != yes ]; then
-      echo "error: run 'sudo $line', or run this script again with --install" >&2
+      echo "error: run 'sudo ${command[*]}', or run this script again with --install" >&2
       exit 1
     fi
     become=(sudo)
@@ -71,7 +71,7 @@ require_packages() {
   mkdir -p "$(dirname "$log")"
   local begin=$SECONDS
   if ! { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update &&
-    "${become[@]}" env DEBIAN_FRONTEND=noninteractive $line; } >"$log" 2>&1 </dev/null; then
+    "${become[@]}" env DEBIAN_FRONTEND=noninteractive "${command[@]}"; } >"$log" 2>&1 </dev/null; then
     tail -n 25 "$log" >&2
     echo "error: installing packages failed; the whole log is $log" >&2
     exit 1

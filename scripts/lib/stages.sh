@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Running the stages of a script, with progress and a count of what passed. Sourced by the scripts.
-# Before: `stages_total=<n>`, `logs=<directory>`.
+# Set `logs=<directory>` before sourcing this, and `stages_total=<n>` before the first stage.
 # shellcheck shell=bash
+
+: "${logs:?set logs before sourcing this}"
 
 stages_run=0
 stages_total=${stages_total:-0}
