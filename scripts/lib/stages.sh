@@ -12,6 +12,9 @@ failed=0
 skipped=0
 failures=()
 
+# file_name <stage>: the stage's name as a file name.
+file_name() { printf '%s' "${1//[^A-Za-z0-9+]/_}" | tr -s _; }
+
 heading() {
   stages_run=$((stages_run + 1))
   printf '\n[%d/%d] %s (%d s so far)\n' "$stages_run" "$stages_total" "$1" "$SECONDS"
@@ -27,7 +30,7 @@ count_failure() {
 stage() {
   local name=$1 begin=$SECONDS status=0
   shift
-  local log=$logs/${name// /_}.log
+  local log=$logs/$(file_name "$name").log
   heading "$name"
   "$@" >"$log" 2>&1 </dev/null || status=$?
   if [ "$status" -eq 0 ]; then
@@ -52,7 +55,7 @@ stage_not_run() {
 stage_ctest() {
   local name=$1 directory=$2 begin=$SECONDS status=0 tests failures_here skipped_here
   shift 2
-  local log=$logs/${name// /_}.log report=$PWD/$logs/${name// /_}.xml
+  local log=$logs/$(file_name "$name").log report=$PWD/$logs/$(file_name "$name").xml
   rm -f "$report"
   heading "$name"
   ctest --test-dir "$directory" --output-on-failure --output-junit "$report" --no-tests=error "$@" \
