@@ -11,6 +11,7 @@ passed=0
 failed=0
 skipped=0
 failures=()
+ctest_prefix=()
 
 # file_name <stage>: the stage's name as a file name.
 file_name() { printf '%s' "${1//[^A-Za-z0-9+]/_}" | tr -s _; }
@@ -52,13 +53,14 @@ stage_not_run() {
 }
 
 # stage_ctest <name> <build directory> <arguments of ctest...>: every test of the run counts as one.
+# The array ctest_prefix holds a command to run ctest under, if any.
 stage_ctest() {
   local name=$1 directory=$2 begin=$SECONDS status=0 tests failures_here skipped_here
   shift 2
   local log=$logs/$(file_name "$name").log report=$PWD/$logs/$(file_name "$name").xml
   rm -f "$report"
   heading "$name"
-  ctest --test-dir "$directory" --output-on-failure --output-junit "$report" --no-tests=error "$@" \
+  "${ctest_prefix[@]}" ctest --test-dir "$directory" --output-on-failure --output-junit "$report" --no-tests=error "$@" \
     >"$log" 2>&1 </dev/null || status=$?
   if [ "$status" -ne 0 ]; then
     grep -vE '^ *Start +[0-9]+:|\. +Passed +' "$log" | tail -n 200
