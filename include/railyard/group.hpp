@@ -53,9 +53,9 @@ struct GroupOptions {
 struct GroupStatistics {
   std::uint64_t dispatches = 0;
   std::uint64_t combines = 0;
-  std::uint64_t routes = 0;           // collective `route` calls
-  std::uint64_t wire_bytes_sent = 0;  // payload and scales written to other ranks, or read by them
-  std::uint64_t bytes_copied = 0;     // combine inputs outside the heap, copied into it first
+  std::uint64_t routes = 0;        // routes made without rows
+  std::uint64_t wire_bytes = 0;    // payload and scales that this rank wrote to, or read from, other ranks
+  std::uint64_t bytes_copied = 0;  // combine inputs outside the heap, copied into it first
   std::size_t heap_bytes = 0;
   std::size_t heap_bytes_in_use = 0;
   std::size_t heap_bytes_peak = 0;
@@ -86,8 +86,8 @@ class RAILYARD_API Group {
   [[nodiscard]] const GroupOptions& options() const;
   [[nodiscard]] int local_experts() const;
 
-  /// Collective. Sends row t of `x` (`[tokens, hidden]`, any row stride) to the ranks of `top_k_ids` (`[tokens, top_k]`,
-  /// int32 or int64, contiguous; -1 = none) and returns what arrived here, and the route.
+  /// Collective. Sends row t of `x` (`[tokens, hidden]`, any row stride) to the ranks of `top_k_ids` (`[tokens,
+  /// top_k]`, int32 or int64, contiguous; -1 = none) and returns what arrived here, and the route.
   Dispatched dispatch(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options = {},
                       Stream stream = {});
   /// Collective. The same along an existing route of this group.
@@ -103,16 +103,17 @@ class RAILYARD_API Group {
   /// Collective. A rank_major route from a token x rank mask: uint8 `[tokens, ranks]`, nonzero = send. Throughput mode.
   [[nodiscard]] Route route_from_mask(ConstTensorView mask, const RouteOptions& options = {}, Stream stream = {});
 
-  /// Collective. out[t] = biases + the rows of `y` that token t was sent to, reduced as the group's options say, rounded
-  /// once to out's dtype (bf16, fp16 or fp32). `y` (bf16, fp16 or fp32) has the shape of the dispatched rows, or fewer
-  /// rows as long as all that hold a token are there; allocated from the group it is read in place, otherwise copied
-  /// into the heap first (counted in the statistics). A token without rows gets its biases, or +0.
+  /// Collective. out[t] = biases + the rows of `y` that token t was sent to, reduced as the group's options say,
+  /// rounded once to out's dtype (bf16, fp16 or fp32). `y` (bf16, fp16 or fp32) has the shape of the dispatched rows,
+  /// or fewer rows as long as all that hold a token are there; allocated from the group it is read in place, otherwise
+  /// copied into the heap first (counted in the statistics). A token without rows gets its biases, or +0.
   Combined combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options = {},
                    Stream stream = {});
   [[nodiscard]] PendingCombine combine_send(ConstTensorView y, const Route& route, TensorView out,
                                             const CombineOptions& options = {}, Stream stream = {});
 
-  /// Local. A tensor in this rank's heap; rows are padded to 16 bytes. Throws RY-HEAP-EXHAUSTED with bytes wanted and free.
+  /// Local. A tensor in this rank's heap; rows are padded to 16 bytes. Throws RY-HEAP-EXHAUSTED with bytes wanted and
+  /// free.
   [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype);
   /// Collective. Adds `bytes` to every rank's heap, up to heap_limit_bytes.
   void grow_heap(std::size_t bytes);

@@ -29,6 +29,11 @@ class ConstTensorView {
   [[nodiscard]] RAILYARD_API static ConstTensorView rows(const void* data, DType dtype, std::int64_t rows,
                                                          std::int64_t columns, std::int64_t row_stride,
                                                          Device device = {});
+  /// Any strides, in elements; as many of them as dimensions.
+  [[nodiscard]] RAILYARD_API static ConstTensorView strided(const void* data, DType dtype,
+                                                            std::initializer_list<std::int64_t> shape,
+                                                            std::initializer_list<std::int64_t> strides,
+                                                            Device device = {});
 
   [[nodiscard]] bool defined() const noexcept { return dimensions_ > 0; }
   [[nodiscard]] const void* data() const noexcept { return data_; }
@@ -66,6 +71,9 @@ class TensorView : public ConstTensorView {
       : ConstTensorView(data, dtype, shape, device) {}
   [[nodiscard]] RAILYARD_API static TensorView rows(void* data, DType dtype, std::int64_t rows, std::int64_t columns,
                                                     std::int64_t row_stride, Device device = {});
+  [[nodiscard]] RAILYARD_API static TensorView strided(void* data, DType dtype,
+                                                       std::initializer_list<std::int64_t> shape,
+                                                       std::initializer_list<std::int64_t> strides, Device device = {});
 
   [[nodiscard]] void* data() const noexcept { return const_cast<void*>(data_); }
   template <typename T>

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <string_view>
 
 namespace railyard {
 
@@ -25,7 +26,7 @@ struct WorldOptions {
   std::chrono::nanoseconds timeout{0};
   /// Lines below `log_level` are dropped; RAILYARD_LOG has the last word. Without a callback they go to stderr.
   LogLevel log_level = LogLevel::warn;
-  LogCallback log;
+  LogCallback log = {};
 };
 
 /// One participant: its index, its device, and the out-of-band collectives that groups are created with.
@@ -45,15 +46,17 @@ class RAILYARD_API Rank {
 
   /// For the library.
   Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, std::shared_ptr<diagnostics::Log> log,
-       std::chrono::nanoseconds timeout);
+       std::chrono::nanoseconds timeout, int debug);
   [[nodiscard]] const std::shared_ptr<bootstrap::Bootstrap>& bootstrap() const noexcept { return bootstrap_; }
   [[nodiscard]] const std::shared_ptr<diagnostics::Log>& log() const noexcept { return log_; }
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
+  [[nodiscard]] int debug() const noexcept { return debug_; }
 
  private:
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
   std::shared_ptr<diagnostics::Log> log_;
   std::chrono::nanoseconds timeout_;
+  int debug_;
 };
 
 /// Ranks as threads of this process.

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/require.hpp"
+#include "api/validation.hpp"
+#include "routing/route_state.hpp"
+
+#include <algorithm>
+#include <functional>
+
+namespace railyard::api {
+namespace {
+
+bool is_row_type(DType dtype) { return dtype == DType::bf16 || dtype == DType::fp16 || dtype == DType::fp32; }
+
+// One more than the last flat row that holds a token.
+std::int64_t end_of_rows(const routing::RouteState& state) {
+  if (state.layout == Layout::rank_major) return state.num_rows;
+  std::int64_t end = 0;
+  for (std::size_t local = 0; local < state.expert_counts.size(); ++local) {
+    if (state.expert_counts[local] > 0) {
+      end = std::int64_t{state.expert_offsets[local]} + state.expert_counts[local];
+    }
+  }
+  return end;
+}
+
+bool inside_heap(const GroupFacts& facts, const void* data) {
+  const auto* const address = static_cast<const std::byte*>(data);
+  return std::greater_equal<>{}(address, facts.heap) && std::less<>{}(address, facts.heap + facts.heap_limit);
+}
+
+void check_outputs_of_slots(const GroupFacts& facts, const ConstTensorView& y, const routing::RouteState& state) {
+  const auto local_experts = static_cast<std::int64_t>(state.expert_counts.size());
+  require(y.dimensions() == 3 && y.size(0) == local_experts && y.size(1) == state.own_capacity &&
+              y.size(2) == facts.options.hidden,
+          "y has {} dimensions, [{}, {}, {}]; [{}, {}, {}] is expected in expert_slots", y.dimensions(), y.size(0),
+          y.size(1), y.size(2), local_experts, state.own_capacity, facts.options.hidden);
+  require(y.stride(2) == 1 && y.stride(1) >= facts.options.hidden,
+          "y has strides [{}, {}, {}]; rows must not overlap and their elements be adjacent", y.stride(0), y.stride(1),
+          y.stride(2));
+  require(!inside_heap(facts, y.data()) || y.size(0) <= 1 || y.stride(0) == y.stride(1) * y.size(1),
+          "y lies in the heap with expert stride {}; capacity x row stride, {}, is expected there", y.stride(0),
+          y.stride(1) * y.size(1));
+}
+
+void check_outputs(const GroupFacts& facts, const ConstTensorView& y, const routing::RouteState& state) {
+  require(is_row_type(y.dtype()), "y is {}; bf16, fp16 or fp32 is expected", name(y.dtype()));
+  require(y.device().kind == DeviceKind::host, "y must be in host memory");
+  if (state.layout == Layout::expert_slots) {
+    check_outputs_of_slots(facts, y, state);
+  } else {
+    check_matrix("y", y, facts.options.hidden);
+    require(y.size(0) >= end_of_rows(state), "y has {} rows; the route's rows end at {}", y.size(0),
+            end_of_rows(state));
+  }
+  require(y.data() || state.num_rows == 0, "y is null with {} rows", state.num_rows);
+}
+
+void check_weights(const CombineOptions& options, const routing::RouteState& state, ReductionLevels levels) {
+  if (state.layout == Layout::rank_major) {
+    require(levels == ReductionLevels::rank,
+            "a rank_major row is its rank's partial sum, but this group reduces with levels none");
+    require(!options.weights.defined() && !options.row_weights.defined(),
+            "a rank_major row is its rank's partial sum; weights belong to the expert side, or to an expert layout");
+  }
+  require(!options.weights.defined() || !options.row_weights.defined(),
+          "both weights and row_weights are given; one of them is possible");
+  if (options.weights.defined()) {
+    const ConstTensorView& weights = options.weights;
+    require(weights.dtype() == DType::fp32 && weights.dimensions() == 2 && weights.size(0) >= state.num_tokens() &&
+                weights.size(1) == state.width(),
+            "weights are {} with {} elements; fp32 [{}, {}] is expected", name(weights.dtype()), weights.count(),
+            state.num_tokens(), state.width());
+    check_contiguous("weights", weights);
+  }
+  if (options.row_weights.defined()) {
+    const ConstTensorView& weights = options.row_weights;
+    const bool slots = state.layout == Layout::expert_slots;
+    const std::int64_t rows =
+        slots ? state.own_capacity * static_cast<std::int64_t>(state.expert_counts.size()) : end_of_rows(state);
+    require(weights.dtype() == DType::fp32 && weights.count() >= rows,
+            "row_weights are {} with {} elements; fp32 with {}, one per row, are expected", name(weights.dtype()),
+            weights.count(), rows);
+    check_contiguous("row_weights", weights);
+  }
+}
+
+}  // namespace
+
+throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y, const Route& route,
+                                         const TensorView& out, const CombineOptions& options) {
+  check_own_route(facts, route);
+  const routing::RouteState& state = *route.state();
+  check_outputs(facts, y, state);
+  check_weights(options, state, facts.options.levels);
+  check_matrix("out", out, facts.options.hidden);
+  require(is_row_type(out.dtype()), "out is {}; bf16, fp16 or fp32 is expected", name(out.dtype()));
+  require(out.size(0) >= state.num_tokens(), "out has {} rows; the route has {} tokens", out.size(0),
+          state.num_tokens());
+  require(out.data() || state.num_tokens() == 0, "out is null with {} tokens", state.num_tokens());
+  for (const ConstTensorView& bias : options.bias) {
+    if (!bias.defined()) continue;
+    require(is_row_type(bias.dtype()), "a bias is {}; bf16, fp16 or fp32 is expected", name(bias.dtype()));
+    check_matrix("a bias", bias, facts.options.hidden);
+    require(bias.size(0) >= state.num_tokens(), "a bias has {} rows; the route has {} tokens", bias.size(0),
+            state.num_tokens());
+    require(bias.data() || state.num_tokens() == 0, "a bias is null with {} tokens", state.num_tokens());
+  }
+  return {.y = y, .route = route, .out = out, .options = options};
+}
+
+}  // namespace railyard::api

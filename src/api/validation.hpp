@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is checked on the host before anything is sent. Everything here throws RY-INVALID-ARGUMENT (or RY-UNSUPPORTED)
+// with value and limit, and changes nothing.
+#pragma once
+
+#include "throughput/host_combine.hpp"
+#include "transports/dispatch_operation.hpp"
+
+#include <railyard/dispatch.hpp>
+#include <railyard/group.hpp>
+
+namespace railyard::api {
+
+/// The agreed facts of a group that checks need.
+struct GroupFacts {
+  const GroupOptions& options;
+  const Placement& placement;
+  int rank = 0;
+  const routing::RoutePool* routes = nullptr;
+  const std::byte* heap = nullptr;  // this rank's
+  std::size_t heap_limit = 0;
+};
+
+[[nodiscard]] transports::DispatchRequest check_dispatch(const GroupFacts& facts, const ConstTensorView& x,
+                                                         const ConstTensorView& top_k_ids,
+                                                         const DispatchOptions& options);
+[[nodiscard]] transports::DispatchRequest check_routed_dispatch(const GroupFacts& facts, const ConstTensorView& x,
+                                                                const Route& route, const PayloadOptions& options);
+[[nodiscard]] transports::DispatchRequest check_route(const GroupFacts& facts, const ConstTensorView& top_k_ids,
+                                                      const RouteOptions& options);
+[[nodiscard]] transports::DispatchRequest check_route_from_mask(const GroupFacts& facts, const ConstTensorView& mask,
+                                                                const RouteOptions& options);
+[[nodiscard]] throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y,
+                                                       const Route& route, const TensorView& out,
+                                                       const CombineOptions& options);
+
+/// Throws RY-DESTROYED for an empty route, RY-INVALID-ARGUMENT for another group's.
+void check_own_route(const GroupFacts& facts, const Route& route);
+
+/// `[rows, columns]` of one of the group's fixed columns, elements of a row adjacent, rows not overlapping, on the
+/// host.
+void check_matrix(const char* what, const ConstTensorView& view, std::int64_t columns);
+
+/// int32 or fp32 arrays that the library reads as they lie.
+void check_contiguous(const char* what, const ConstTensorView& view);
+
+}  // namespace railyard::api

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <railyard/world.hpp>
+
+#include "api/require.hpp"
+#include "bootstrap/thread_bootstrap.hpp"
+#include "diagnostics/environment.hpp"
+#include "diagnostics/log.hpp"
+
+#include <railyard/error.hpp>
+
+#include <exception>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace railyard {
+namespace {
+
+constexpr int kMaxRanks = 4096;
+constexpr std::chrono::seconds kDefaultTimeout{100};
+
+// What a rank's function threw, as the error that World::run throws.
+Error name_rank(int rank, const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    const std::string prefix = std::string(code_name(error.code())) + ": ";
+    return {error.code(),
+            fmt::format("rank {} failed: {}", rank, text.starts_with(prefix) ? text.substr(prefix.size()) : text)};
+  } catch (const std::exception& error) {
+    return {ErrorCode::rank_failed, fmt::format("rank {} failed: {}", rank, error.what())};
+  } catch (...) {
+    return {ErrorCode::rank_failed, fmt::format("rank {} failed with something that is no std::exception", rank)};
+  }
+}
+
+}  // namespace
+
+Rank::Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, std::shared_ptr<diagnostics::Log> log,
+           std::chrono::nanoseconds timeout, int debug)
+    : bootstrap_(std::move(bootstrap)), log_(std::move(log)), timeout_(timeout), debug_(debug) {}
+
+int Rank::index() const noexcept { return bootstrap_->rank(); }
+int Rank::world_size() const noexcept { return bootstrap_->size(); }
+Device Rank::device() const noexcept { return {}; }
+
+void Rank::barrier() { bootstrap_->all_gather(nullptr, nullptr, 0, "Rank::barrier", timeout_); }
+
+void Rank::all_gather(const void* mine, void* all, std::size_t bytes) {
+  api::require(bytes == 0 || (mine && all),
+               "Rank::all_gather of {} bytes from {} to {}; null is legal for 0 bytes only", bytes, mine, all);
+  bootstrap_->all_gather(mine, all, bytes, "Rank::all_gather", timeout_);
+}
+
+void Rank::abort(std::string_view reason) { bootstrap_->abort(fmt::format("rank {} aborted: {}", index(), reason)); }
+
+struct World::State {
+  int size = 0;
+  std::chrono::nanoseconds timeout{};
+  int debug = 0;
+  std::shared_ptr<diagnostics::Log> log;
+  std::mutex mutex;
+  std::vector<std::shared_ptr<bootstrap::Bootstrap>> running;  // of the current run
+};
+
+World::World(std::unique_ptr<State> state) : state_(std::move(state)) {}
+World::World(World&&) noexcept = default;
+World& World::operator=(World&&) noexcept = default;
+World::~World() = default;
+
+World World::threads(int size, WorldOptions options) {
+  api::require(size >= 1 && size <= kMaxRanks, "a world of {} ranks; 1 to {} are supported", size, kMaxRanks);
+  api::require(options.timeout.count() >= 0, "a timeout of {} ns; at least 0", options.timeout.count());
+  const diagnostics::Environment environment = diagnostics::read_environment();
+  auto state = std::make_unique<State>();
+  state->size = size;
+  state->timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);
+  state->debug = environment.debug;
+  state->log =
+      std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
+  return World(std::move(state));
+}
+
+int World::size() const noexcept { return state_ ? state_->size : 0; }
+
+void World::run(const std::function<void(Rank&)>& function) {
+  if (!state_) throw Error(ErrorCode::destroyed, "World::run on a world that was moved from");
+  auto bootstraps = bootstrap::make_thread_bootstraps(state_->size);
+  {
+    const std::lock_guard lock(state_->mutex);
+    if (!state_->running.empty()) throw Error(ErrorCode::invalid_argument, "World::run while the world runs already");
+    state_->running = bootstraps;
+  }
+  std::mutex mutex;
+  int failed_rank = -1;
+  std::exception_ptr failure;
+  std::vector<std::thread> threads;
+  threads.reserve(bootstraps.size());
+  for (const auto& bootstrap : bootstraps) {
+    threads.emplace_back([&, bootstrap] {
+      try {
+        Rank rank(bootstrap, state_->log, state_->timeout, state_->debug);
+        function(rank);
+      } catch (...) {
+        const std::exception_ptr exception = std::current_exception();
+        const std::string reason = name_rank(bootstrap->rank(), exception).what();
+        const std::lock_guard lock(mutex);
+        if (!failure) {
+          failed_rank = bootstrap->rank();
+          failure = exception;
+          bootstrap->abort(reason);
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->running.clear();
+  }
+  if (failure) throw name_rank(failed_rank, failure);
+}
+
+void World::abort(std::string_view reason) {
+  if (!state_) return;
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->running.empty()) state_->running.front()->abort(fmt::format("the world was aborted: {}", reason));
+}
+
+}  // namespace railyard

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "diagnostics/environment.hpp"
+
+#include <railyard/error.hpp>
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
+namespace railyard::diagnostics {
+namespace {
+
+constexpr double kMaxTimeoutSeconds = 1e6;
+
+[[noreturn]] void reject(std::string_view variable, std::string_view value, std::string_view accepted) {
+  throw Error(ErrorCode::environment, fmt::format("{}=\"{}\" cannot be read; accepted: {}", variable, value, accepted));
+}
+
+LogLevel parse_log_level(std::string_view value) {
+  static constexpr std::array<std::pair<std::string_view, LogLevel>, 5> kLevels{{{"off", LogLevel::off},
+                                                                                 {"error", LogLevel::error},
+                                                                                 {"warn", LogLevel::warn},
+                                                                                 {"info", LogLevel::info},
+                                                                                 {"debug", LogLevel::debug}}};
+  for (const auto& [text, level] : kLevels) {
+    if (text == value) return level;
+  }
+  reject("RAILYARD_LOG", value, "off, error, warn, info, debug");
+}
+
+std::chrono::nanoseconds parse_timeout(std::string_view value) {
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), seconds);
+  if (error != std::errc{} || end != value.data() + value.size() || !(seconds > 0) || seconds > kMaxTimeoutSeconds) {
+    reject("RAILYARD_TIMEOUT_S", value, "seconds above 0, at most 1000000");
+  }
+  const auto timeout = std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
+  if (timeout.count() < 1) reject("RAILYARD_TIMEOUT_S", value, "seconds above 0, at most 1000000");
+  return timeout;
+}
+
+int parse_debug(std::string_view value) {
+  if (value == "0") return 0;
+  if (value == "1") return 1;
+  reject("RAILYARD_DEBUG", value, "0, 1");
+}
+
+}  // namespace
+
+Environment read_environment() {
+  Environment environment;
+  if (const char* value = std::getenv("RAILYARD_LOG")) environment.log_level = parse_log_level(value);
+  if (const char* value = std::getenv("RAILYARD_TIMEOUT_S")) environment.timeout = parse_timeout(value);
+  if (const char* value = std::getenv("RAILYARD_DEBUG")) environment.debug = parse_debug(value);
+  return environment;
+}
+
+}  // namespace railyard::diagnostics

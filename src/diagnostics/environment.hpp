@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The RAILYARD_ variables (docs/configuration.md). Read when a world is made, never cached, never changed.
+#pragma once
+
+#include <railyard/log.hpp>
+
+#include <chrono>
+#include <optional>
+
+namespace railyard::diagnostics {
+
+struct Environment {
+  std::optional<LogLevel> log_level;                // RAILYARD_LOG: off, error, warn, info, debug
+  std::optional<std::chrono::nanoseconds> timeout;  // RAILYARD_TIMEOUT_S: seconds, (0, 1e6]
+  int debug = 0;                                    // RAILYARD_DEBUG: 0, or 1: ranks compare every argument of a call
+};
+
+/// Throws RY-ENVIRONMENT naming variable, value and what is accepted.
+[[nodiscard]] Environment read_environment();
+
+}  // namespace railyard::diagnostics

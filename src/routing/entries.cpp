@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "routing/entries.hpp"
+
+#include <algorithm>
+
+namespace railyard::routing {
+namespace {
+
+void reset(Entries& entries, std::int64_t num_tokens, int width, bool from_mask, const Placement& placement) {
+  entries.num_tokens = num_tokens;
+  entries.width = width;
+  entries.from_mask = from_mask;
+  entries.target.resize(static_cast<std::size_t>(num_tokens * width));
+  entries.counts.assign(static_cast<std::size_t>(placement.num_experts() + placement.num_ranks()), 0);
+  entries.invalid_ids = 0;
+  entries.first_invalid_id = 0;
+}
+
+template <typename Id>
+void scan(const Id* ids, const Placement& placement, Entries& entries) {
+  const auto num_experts = static_cast<Id>(placement.num_experts());
+  std::int32_t* const expert_counts = entries.counts.data();
+  std::int32_t* const rank_counts = expert_counts + placement.num_experts();
+  std::int32_t* target = entries.target.data();
+  std::int32_t ranks[32];  // distinct ranks of this token; width <= 32
+  for (std::int64_t token = 0; token < entries.num_tokens; ++token) {
+    int num_ranks = 0;
+    for (int k = 0; k < entries.width; ++k) {
+      const Id id = *ids++;
+      if (id < 0 || id >= num_experts) {
+        *target++ = -1;
+        if (id != -1 && entries.invalid_ids++ == 0) entries.first_invalid_id = id;
+        continue;
+      }
+      const auto expert = static_cast<std::int32_t>(id);
+      *target++ = expert;
+      ++expert_counts[expert];
+      const std::int32_t rank = placement.rank_of(expert);
+      if (std::find(ranks, ranks + num_ranks, rank) == ranks + num_ranks) {
+        ranks[num_ranks++] = rank;
+        ++rank_counts[rank];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void scan_ids(const ConstTensorView& ids, std::int64_t num_tokens, const Placement& placement, Entries& entries) {
+  reset(entries, num_tokens, static_cast<int>(ids.size(1)), false, placement);
+  if (ids.dtype() == DType::int32) {
+    scan(static_cast<const std::int32_t*>(ids.data()), placement, entries);
+  } else {
+    scan(static_cast<const std::int64_t*>(ids.data()), placement, entries);
+  }
+}
+
+void scan_mask(const ConstTensorView& mask, std::int64_t num_tokens, const Placement& placement, Entries& entries) {
+  reset(entries, num_tokens, placement.num_ranks(), true, placement);
+  const auto* marks = static_cast<const std::uint8_t*>(mask.data());
+  std::int32_t* const rank_counts = entries.counts.data() + placement.num_experts();
+  std::int32_t* target = entries.target.data();
+  for (std::int64_t token = 0; token < num_tokens; ++token) {
+    for (int rank = 0; rank < entries.width; ++rank) {
+      const bool sends = *marks++ != 0;
+      *target++ = sends ? rank : -1;
+      rank_counts[rank] += sends;
+    }
+  }
+}
+
+}  // namespace railyard::routing

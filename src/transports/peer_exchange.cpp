@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "transports/peer_exchange.hpp"
+
+#include <railyard/error.hpp>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace railyard::transports {
+
+std::size_t PeerExchange::control_bytes(int num_ranks, int num_experts, int num_slots) {
+  return ControlLayout::of(num_ranks, num_experts, num_slots).bytes;
+}
+
+PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_memory::SymmetricHeap> heap,
+                           const PeerExchangeOptions& options, Waiter waiter)
+    : rank_(rank),
+      num_ranks_(num_ranks),
+      heap_(std::move(heap)),
+      layout_(ControlLayout::of(num_ranks, options.num_experts, options.num_slots)),
+      at_stage_(options.at_stage),
+      waiter_(std::move(waiter)) {
+  control_ = heap_->own().allocate(layout_.bytes);
+  if (!control_ || control_.state()->offset() != 0) {
+    throw Error(ErrorCode::heap_exhausted, fmt::format("a heap of {} bytes has no room for {} bytes of control memory",
+                                                       heap_->own().usage().bytes, layout_.bytes));
+  }
+  for (int kind = 0; kind < kNumKinds; ++kind) {
+    next_[kind] = {static_cast<Kind>(kind), options.first_epoch + 1, 0};
+    for (int peer = 0; peer < num_ranks; ++peer) {
+      layout_.received_word(base(rank), static_cast<Kind>(kind), peer) = options.first_epoch * kSignalStep;
+      for (int slot = 0; slot < options.num_slots; ++slot) {
+        layout_.mailbox(base(rank), static_cast<Kind>(kind), slot, peer).epoch = options.first_epoch;
+      }
+    }
+  }
+  for (int source = 0; source < num_ranks; ++source) {
+    layout_.arrived_word(base(rank), source) = options.first_epoch * kSignalStep;
+  }
+}
+
+Turn PeerExchange::begin(Kind kind) noexcept {
+  Turn& next = next_[static_cast<std::size_t>(kind)];
+  const Turn turn = next;
+  ++next.epoch;
+  if (++next.slot == layout_.num_slots) next.slot = 0;
+  return turn;
+}
+
+void PeerExchange::wait_slot(const Turn& turn, Operation operation) {
+  enter(Stage::slot);
+  const std::uint64_t reader_epoch = turn.epoch - static_cast<std::uint64_t>(layout_.num_slots);
+  waiter_.wait_for_all({name(operation), Stage::slot, turn.epoch}, reader_epoch * kSignalStep,  // pair: received
+                       [&](int peer) -> std::uint64_t& { return layout_.received_word(base(rank_), turn.kind, peer); });
+}
+
+void PeerExchange::publish(const Turn& turn, const Notice& notice, std::span<const std::int32_t> counts) {
+  enter(Stage::exchange);
+  for (int step = 0; step < num_ranks_; ++step) {
+    const int peer = (rank_ + step) % num_ranks_;
+    Mailbox& mailbox = layout_.mailbox(base(peer), turn.kind, turn.slot, rank_);
+    mailbox.notice = notice;
+    std::copy(counts.begin(), counts.end(), mailbox.counts());
+    Waiter::store_release(mailbox.epoch, turn.epoch);  // pair: mailbox.epoch
+  }
+}
+
+void PeerExchange::wait_notices(const Turn& turn, const Descriptor& own) {
+  waiter_.wait_for_all(
+      {name(own.operation), Stage::exchange, turn.epoch}, turn.epoch,  // pair: mailbox.epoch
+      [&](int source) -> std::uint64_t& { return layout_.mailbox(base(rank_), turn.kind, turn.slot, source).epoch; });
+  for (int source = 0; source < num_ranks_; ++source) {
+    const Descriptor& other = notice(turn, source).descriptor;
+    if (other != own) {
+      throw Error(ErrorCode::operation_mismatch,
+                  fmt::format("epoch {}: rank {} called {}, rank {} called {}", turn.epoch, rank_, describe(own),
+                              source, describe(other)));
+    }
+  }
+}
+
+const Notice& PeerExchange::notice(const Turn& turn, int source) const noexcept {
+  return layout_.mailbox(base(rank_), turn.kind, turn.slot, source).notice;
+}
+
+const std::int32_t* PeerExchange::counts(const Turn& turn, int source) const noexcept {
+  return layout_.mailbox(base(rank_), turn.kind, turn.slot, source).counts();
+}
+
+void PeerExchange::signal_arrival(const Turn&) {
+  for (int step = 0; step < num_ranks_; ++step) {
+    const int peer = (rank_ + step) % num_ranks_;
+    Waiter::add_release(layout_.arrived_word(base(peer), rank_), kSignalStep);  // pair: dispatch.arrived
+  }
+}
+
+void PeerExchange::wait_arrivals(const Turn& turn, Operation operation) {
+  enter(Stage::arrival);
+  waiter_.wait_for_all({name(operation), Stage::arrival, turn.epoch},
+                       turn.epoch * kSignalStep,  // pair: dispatch.arrived
+                       [&](int source) -> std::uint64_t& { return layout_.arrived_word(base(rank_), source); });
+}
+
+void PeerExchange::signal_received(const Turn& turn) {
+  for (int step = 0; step < num_ranks_; ++step) {
+    const int peer = (rank_ + step) % num_ranks_;
+    Waiter::add_release(layout_.received_word(base(peer), turn.kind, rank_), kSignalStep);  // pair: received
+  }
+}
+
+void PeerExchange::wait_received(const Turn& turn) {
+  enter(Stage::readers);
+  waiter_.wait_for_all({name(Operation::combine), Stage::readers, turn.epoch},
+                       turn.epoch * kSignalStep,  // pair: received
+                       [&](int peer) -> std::uint64_t& { return layout_.received_word(base(rank_), turn.kind, peer); });
+}
+
+}  // namespace railyard::transports

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bounded waits on words that peers advance. No other host code waits.
+#pragma once
+
+#include "bootstrap/abort_flag.hpp"
+#include "diagnostics/log.hpp"
+#include "transports/stage.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+namespace railyard::transports {
+
+/// What a wait is for, as its error says it.
+struct WaitSite {
+  std::string_view operation;
+  Stage stage;
+  std::uint64_t epoch;
+};
+
+/// One rank's way of waiting. `wait_for_all` is called by the rank's thread, `set_timeout` too.
+class Waiter {
+ public:
+  Waiter(int rank, int num_ranks, std::chrono::nanoseconds timeout, std::shared_ptr<bootstrap::AbortFlag> world_abort,
+         std::shared_ptr<bootstrap::AbortFlag> group_abort, std::shared_ptr<diagnostics::Log> log)
+      : rank_(rank),
+        num_ranks_(num_ranks),
+        timeout_(timeout),
+        world_abort_(std::move(world_abort)),
+        group_abort_(std::move(group_abort)),
+        log_(std::move(log)) {}
+
+  void set_timeout(std::chrono::nanoseconds timeout) noexcept { timeout_ = timeout; }
+  [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
+
+  /// Returns when `word(peer)` has reached `expected` for every peer, by signed difference. Each word is read with
+  /// acquire. Spins briefly, then yields, then sleeps: ranks may outnumber cores. Throws RY-TIMEOUT naming operation,
+  /// stage, epoch and the missing peers with what was seen, or RY-ABORTED. At a tenth of the deadline it logs a
+  /// warning.
+  template <typename Word>
+  void wait_for_all(const WaitSite& site, std::uint64_t expected, Word word) const {
+    for (int peer = 0; peer < num_ranks_; ++peer) {
+      if (!reached(load_acquire(word(peer)), expected)) {
+        return wait_slowly(site, expected, [&](int index) { return load_acquire(word(index)); });
+      }
+    }
+  }
+
+  static void store_release(std::uint64_t& word, std::uint64_t value) noexcept {
+    std::atomic_ref(word).store(value, std::memory_order_release);
+  }
+  static void add_release(std::uint64_t& word, std::uint64_t value) noexcept {
+    std::atomic_ref(word).fetch_add(value, std::memory_order_release);
+  }
+  [[nodiscard]] static std::uint64_t load_acquire(std::uint64_t& word) noexcept {
+    return std::atomic_ref(word).load(std::memory_order_acquire);
+  }
+  [[nodiscard]] static bool reached(std::uint64_t seen, std::uint64_t expected) noexcept {
+    return static_cast<std::int64_t>(seen - expected) >= 0;
+  }
+
+ private:
+  void wait_slowly(const WaitSite& site, std::uint64_t expected, const std::function<std::uint64_t(int)>& read) const;
+  void throw_if_aborted(const WaitSite& site) const;
+
+  int rank_;
+  int num_ranks_;
+  std::chrono::nanoseconds timeout_;
+  std::shared_ptr<bootstrap::AbortFlag> world_abort_;
+  std::shared_ptr<bootstrap::AbortFlag> group_abort_;
+  std::shared_ptr<diagnostics::Log> log_;
+};
+
+}  // namespace railyard::transports
