@@ -116,12 +116,16 @@ std::uint8_t encode_e4m3(double value) {
   }
   static const std::array<double, 127> kMagnitudes = e4m3_magnitudes();
   const double magnitude = std::fabs(value);
-  unsigned nearest = 0;
-  for (unsigned code = 1; code < 127; ++code) {
-    const double here = std::fabs(kMagnitudes[code] - magnitude);
-    const double best = std::fabs(kMagnitudes[nearest] - magnitude);
-    if (here < best || (here == best && code % 2 == 0) || std::isinf(magnitude)) {
-      nearest = code;
+  // The neighbours: the first number at or above, and the one before it.
+  const auto above = std::lower_bound(kMagnitudes.begin(), kMagnitudes.end(), magnitude);
+  auto nearest = static_cast<unsigned>(above - kMagnitudes.begin());
+  if (above == kMagnitudes.end()) {
+    nearest = 126;  // 448
+  } else if (nearest > 0) {
+    const double to_above = *above - magnitude;
+    const double to_below = magnitude - kMagnitudes[nearest - 1];
+    if (to_below < to_above || (to_below == to_above && nearest % 2 == 1)) {
+      --nearest;
     }
   }
   return static_cast<std::uint8_t>((std::signbit(value) ? 0x80U : 0U) | nearest);
