@@ -45,6 +45,7 @@ void check_ids(const GroupFacts& facts, const ConstTensorView& ids) {
 // Layout, alignment, capacity and statistics of a new route with `top_k` columns.
 void check_placement(const GroupFacts& facts, const DispatchRequest& request, int top_k) {
   const int local_experts = facts.placement.local_experts(facts.rank);
+  require_enumerator("layout", request.layout, Layout::expert_slots);
   require(request.alignment >= 1 && request.alignment <= kMaxAlignment, "alignment is {}; 1 to {} are supported",
           request.alignment, kMaxAlignment);
   require(request.alignment == 1 || request.layout == Layout::expert_major,
@@ -83,6 +84,7 @@ void check_scales(const GroupFacts& facts, const DispatchRequest& request) {
 void check_codec(const DispatchRequest& request) {
   if (!request.codec) return;
   const Codec codec = *request.codec;
+  require_enumerator("codec", codec, Codec::fp8_e4m3_ue8m0);
   if (request.x.dtype() == DType::fp8_e4m3) {
     require(block_size(codec) > 0 && request.scales.defined() && request.scales.dtype() == scale_type(codec),
             "x is fp8_e4m3 already; codec {} needs scales of type {}", name(codec), name(scale_type(codec)));
@@ -95,6 +97,8 @@ void check_codec(const DispatchRequest& request) {
 // Rows and what goes with them, for `tokens` tokens of a route with `top_k` columns.
 void check_payload(const GroupFacts& facts, const DispatchRequest& request, int top_k, bool from_mask) {
   const ConstTensorView& x = request.x;
+  require_enumerator("tail", request.tail, Tail::poison);
+  require_enumerator("x's dtype", x.dtype(), DType::int64);
   check_matrix("x", x, facts.options.hidden);
   require(x.data() || request.num_tokens == 0, "x is null with {} tokens", request.num_tokens);
   if (request.scales.defined()) check_scales(facts, request);

@@ -38,6 +38,11 @@ void check_limits(const GroupOptions& options, int world_size) {
   require(options.max_in_flight >= 1 && options.max_in_flight <= kMaxInFlight,
           "max_in_flight is {}; 1 to {} are supported", options.max_in_flight, kMaxInFlight);
   require(options.timeout.count() >= 0, "timeout is {} ns; at least 0", options.timeout.count());
+  require_enumerator("mode", options.mode, Mode::low_latency);
+  require_enumerator("row_dtype", options.row_dtype, DType::int64);
+  require_enumerator("levels", options.levels, ReductionLevels::rank);
+  require_enumerator("order", options.order, ReductionOrder::highest_k);
+  require_enumerator("overflow", options.overflow, OverflowPolicy::drop);
   require(options.levels == ReductionLevels::rank || options.order == ReductionOrder::rank_ascending,
           "order is {} with levels none, which adds entries in ascending k; leave it rank_ascending",
           name(options.order));

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include <type_traits>
 #include <utility>
 
 namespace railyard::api {
@@ -14,6 +15,14 @@ namespace railyard::api {
 template <typename... Args>
 void require(bool holds, fmt::format_string<Args...> format, Args&&... args) {
   if (!holds) throw Error(ErrorCode::invalid_argument, fmt::format(format, std::forward<Args>(args)...));
+}
+
+/// Throws unless `value` is one of the enumerators from 0 to `last`: it may have been cast from a number.
+template <typename Enum>
+void require_enumerator(const char* field, Enum value, Enum last) {
+  const auto number = static_cast<std::underlying_type_t<Enum>>(value);
+  require(number <= static_cast<std::underlying_type_t<Enum>>(last), "{} is {}; the enumerators are 0 to {}", field,
+          number, static_cast<std::underlying_type_t<Enum>>(last));
 }
 
 }  // namespace railyard::api

@@ -263,7 +263,9 @@ Dispatched DispatchSteps::result_of(const DispatchOperation& operation) const {
   if (!operation.request.sends_rows()) return result;
   const routing::RowShape& shape = operation.shape;
   const auto rank = static_cast<std::size_t>(exchange_.rank());
-  const BlockTensors tensors{operation.payload, state.layout, operation.payload ? state.own_capacity : 0,
+  // Without experts there is no block, but still a capacity; without memory there is neither.
+  const bool exhausted = exchange_.notice(operation.turn, exchange_.rank()).code == ErrorCode::heap_exhausted;
+  const BlockTensors tensors{operation.payload, state.layout, exhausted ? 0 : state.own_capacity,
                              placement_.local_experts(exchange_.rank())};
   const routing::PayloadLayout& layout = operation.grants[rank].payload_layout;
   result.rows = tensors.rows(layout.rows_offset, shape.dtype, options_.hidden, shape.row_pitch);

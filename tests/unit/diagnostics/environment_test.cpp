@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "diagnostics/environment.hpp"
+
+#include <railyard/error.hpp>
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+namespace railyard::diagnostics {
+namespace {
+
+// Sets a variable for one test.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) { ::setenv(name, value, 1); }
+  ~Variable() { ::unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+};
+
+std::string refusal(const char* name, const char* value) {
+  const Variable variable(name, value);
+  try {
+    static_cast<void>(read_environment());
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::environment);
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Environment, UnsetMeansDefaults) {
+  const Environment environment = read_environment();
+  EXPECT_FALSE(environment.log_level);
+  EXPECT_FALSE(environment.timeout);
+  EXPECT_EQ(environment.debug, 0);
+}
+
+TEST(Environment, ReadsEveryVariable) {
+  const Variable log("RAILYARD_LOG", "debug");
+  const Variable timeout("RAILYARD_TIMEOUT_S", "2.5");
+  const Variable debug("RAILYARD_DEBUG", "1");
+  const Environment environment = read_environment();
+  EXPECT_EQ(environment.log_level, LogLevel::debug);
+  EXPECT_EQ(environment.timeout, std::chrono::milliseconds(2500));
+  EXPECT_EQ(environment.debug, 1);
+}
+
+TEST(Environment, RefusesWhatItCannotRead) {
+  for (const char* value : {"", "Warn", "5", "off "}) {
+    EXPECT_NE(refusal("RAILYARD_LOG", value).find("off, error, warn, info, debug"), std::string::npos) << value;
+  }
+  for (const char* value : {"", "0", "-1", "1e7", "nan", "inf", "3s", "1e-12"}) {
+    EXPECT_NE(refusal("RAILYARD_TIMEOUT_S", value).find(value), std::string::npos) << value;
+  }
+  for (const char* value : {"", "2", "yes"}) {
+    EXPECT_NE(refusal("RAILYARD_DEBUG", value).find("0, 1"), std::string::npos) << value;
+  }
+}
+
+}  // namespace
+}  // namespace railyard::diagnostics

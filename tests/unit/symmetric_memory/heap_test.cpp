@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/thread_bootstrap.hpp"
+#include "symmetric_memory/symmetric_heap.hpp"
+
+#include <railyard/error.hpp>
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace railyard::symmetric_memory {
+namespace {
+
+constexpr std::size_t kMegabyte = 1U << 20;
+
+TEST(Heap, BytesReturnWithTheLastHolder) {
+  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  Lease first = heap->allocate(1000);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first.bytes(), 1024U);
+  Lease second = first;
+  first = {};
+  EXPECT_EQ(heap->usage().in_use, 1024U);
+  second = {};
+  EXPECT_EQ(heap->usage().in_use, 0U);
+  EXPECT_EQ(heap->usage().peak, 1024U);
+}
+
+TEST(Heap, FreshMemoryIsZeroAndWritable) {
+  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  const Lease lease = heap->allocate(kMegabyte);
+  ASSERT_TRUE(lease);
+  std::byte* const data = lease.state()->data();
+  EXPECT_EQ(data[kMegabyte - 1], std::byte{0});
+  std::memset(data, 0xAB, kMegabyte);
+  EXPECT_FALSE(heap->allocate(1));
+}
+
+TEST(Heap, LeasesOutliveTheirHandleToTheHeap) {
+  auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  const std::weak_ptr<Heap> watch = heap;
+  Lease lease = heap->allocate(kMegabyte / 2);
+  heap.reset();
+  ASSERT_FALSE(watch.expired());
+  std::memset(lease.state()->data(), 1, kMegabyte / 2);
+  lease = {};
+  EXPECT_TRUE(watch.expired());
+}
+
+TEST(Heap, GrowsToItsLimitAndNoFurther) {
+  const auto heap = std::make_shared<Heap>(kMegabyte, 3 * kMegabyte);
+  EXPECT_FALSE(heap->allocate(2 * kMegabyte));
+  heap->grow(kMegabyte);
+  EXPECT_TRUE(heap->allocate(2 * kMegabyte));
+  try {
+    heap->grow(2 * kMegabyte);
+    FAIL() << "grew beyond its limit";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::heap_exhausted);
+    EXPECT_NE(std::string(error.what()).find("3145728"), std::string::npos) << error.what();
+  }
+}
+
+TEST(Heap, QuarantineHandsNothingOut) {
+  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  Lease lease = heap->allocate(1);
+  heap->quarantine();
+  lease = {};
+  EXPECT_FALSE(heap->allocate(1));
+}
+
+TEST(Heap, HoldersMayLetGoOnAnyThread) {
+  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  for (int round = 0; round < 200; ++round) {
+    Lease lease = heap->allocate(4096);
+    ASSERT_TRUE(lease);
+    std::vector<std::thread> threads;
+    for (int index = 0; index < 3; ++index) threads.emplace_back([copy = lease]() mutable { copy = {}; });
+    lease = {};
+    for (std::thread& thread : threads) thread.join();
+    ASSERT_EQ(heap->usage().in_use, 0U);
+  }
+}
+
+TEST(SymmetricHeap, EveryRankSeesEveryHeapAndOutOfMemoryIsEveryonesError) {
+  auto ranks = bootstrap::make_thread_bootstraps(3);
+  std::vector<std::thread> threads;
+  for (auto& rank : ranks) {
+    threads.emplace_back([&rank] {
+      const SymmetricHeap heap(*rank, kMegabyte, kMegabyte, std::chrono::seconds(10));
+      const Lease lease = heap.own().allocate(64);
+      std::memset(lease.state()->data(), rank->rank() + 1, 64);
+      rank->all_gather(nullptr, nullptr, 0, "written", std::chrono::seconds(10));
+      for (int peer = 0; peer < 3; ++peer) EXPECT_EQ(heap.base(peer)[63], static_cast<std::byte>(peer + 1));
+      rank->all_gather(nullptr, nullptr, 0, "read", std::chrono::seconds(10));
+      const std::size_t budget = rank->rank() == 1 ? std::size_t{1} << 60U : kMegabyte;
+      try {
+        const SymmetricHeap refused(*rank, budget, budget, std::chrono::seconds(10));
+        ADD_FAILURE() << "an exabyte was granted";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
+        const bool names_it = std::string(error.what()).find("rank 1") != std::string::npos;
+        EXPECT_TRUE(names_it || rank->rank() == 1) << error.what();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace railyard::symmetric_memory
