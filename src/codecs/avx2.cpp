@@ -53,27 +53,34 @@ __m128i fp16_codes(__m256 values) noexcept {
   return _mm256_cvtps_ph(canonical_lanes(values), _MM_FROUND_TO_NEAREST_INT);
 }
 
-/// Lanes to E4M3 in the low bytes of 32-bit lanes. Adding 2^20 times the element's power of two (at least E4M3's
-/// smallest normal one, 2^-6) leaves the mantissa rounded to its 3 bits, ties to even, in the low bits of the sum.
-__m256i e4m3_codes(__m256 values) noexcept {
+/// Lanes of magnitude below 464 to E4M3 in the low bytes of 32-bit lanes. Adding 2^20 times the element's power of two
+/// (at least E4M3's smallest normal one, 2^-6) leaves the mantissa, rounded to its 3 bits, ties to even, in the low
+/// bits of the sum.
+__m256i finite_e4m3_codes(__m256 values) noexcept {
   const __m256i words = _mm256_castps_si256(values);
-  const __m256 magnitude =
-      _mm256_min_ps(_mm256_set1_ps(kE4m3Max), _mm256_castsi256_ps(magnitude_of(words)));  // a NaN passes
   const __m256 power =
-      _mm256_max_ps(_mm256_and_ps(magnitude, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits::kInfinity)))),
+      _mm256_max_ps(_mm256_and_ps(values, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(bits::kInfinity)))),
                     _mm256_set1_ps(0x1p-6F));
   const __m256i magic = _mm256_add_epi32(_mm256_castps_si256(power), _mm256_set1_epi32(20 << 23));
+  const __m256 magnitude = _mm256_castsi256_ps(magnitude_of(words));
   const __m256i sum = _mm256_castps_si256(_mm256_add_ps(magnitude, _mm256_castsi256_ps(magic)));
   const __m256i exponent = _mm256_sub_epi32(_mm256_srli_epi32(magic, 20), _mm256_set1_epi32((127 - 6 + 20) << 3));
   const __m256i code = _mm256_add_epi32(_mm256_sub_epi32(sum, magic), exponent);
   const __m256i sign = _mm256_and_si256(_mm256_srli_epi32(words, 24), _mm256_set1_epi32(0x80));
-  return _mm256_blendv_epi8(_mm256_or_si256(code, sign), _mm256_set1_epi32(kE4m3Nan), nan_lanes(values));
+  return _mm256_or_si256(code, sign);
+}
+
+/// The same for any lanes: saturated, NaN to 0x7F.
+__m256i e4m3_codes(__m256 values) noexcept {
+  const __m256 limit = _mm256_set1_ps(kE4m3Max);
+  const __m256 lower = _mm256_set1_ps(-kE4m3Max);
+  const __m256i codes = finite_e4m3_codes(_mm256_max_ps(_mm256_min_ps(values, limit), lower));
+  return _mm256_blendv_epi8(codes, _mm256_set1_epi32(kE4m3Nan), nan_lanes(values));
 }
 
 struct Avx2 {
   using Floats = __m256;
   static constexpr int kWidth = 8;
-  static constexpr int kPairs = 4;
   static constexpr std::size_t kPrefetchBytes = 1024;
 
   static void prefetch(const void* address) noexcept { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
@@ -154,9 +161,15 @@ struct Avx2 {
     return _mm256_blendv_ps(values, _mm256_castsi256_ps(_mm256_set1_epi32(static_cast<int>(kFp32Nan))), is_nan_code);
   }
 
+  template <bool Finite>
+  static __m256i codes_of(Floats values) noexcept {
+    return Finite ? finite_e4m3_codes(values) : e4m3_codes(values);
+  }
+
+  template <bool Finite>
   static void store_e4m3(std::byte* destination, Floats a, Floats b, Floats c, Floats d) noexcept {
-    const __m256i low = _mm256_packus_epi32(e4m3_codes(a), e4m3_codes(b));
-    const __m256i high = _mm256_packus_epi32(e4m3_codes(c), e4m3_codes(d));
+    const __m256i low = _mm256_packus_epi32(codes_of<Finite>(a), codes_of<Finite>(b));
+    const __m256i high = _mm256_packus_epi32(codes_of<Finite>(c), codes_of<Finite>(d));
     // The packs work within 128-bit halves: a0-3 b0-3 c0-3 d0-3 | a4-7 b4-7 c4-7 d4-7.
     const __m256i interleaved = _mm256_packus_epi16(low, high);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -168,15 +181,41 @@ struct Avx2 {
   static Floats multiply(Floats a, Floats b) noexcept { return _mm256_mul_ps(a, b); }
   static Floats fused(Floats a, Floats b, Floats c) noexcept { return _mm256_fmadd_ps(a, b, c); }
 
-  static Floats max_magnitude(Floats greatest_so_far, Floats values) noexcept {
-    // The instruction returns its second operand when one is NaN.
-    return _mm256_max_ps(_mm256_castsi256_ps(magnitude_of(_mm256_castps_si256(values))), greatest_so_far);
+  using Words = __m256i;
+  static Words zero_words() noexcept { return _mm256_setzero_si256(); }
+
+  template <DType T>
+  static Words magnitude_codes(const void* source) noexcept {
+    if constexpr (T == DType::fp32) {
+      return magnitude_of(load_256(source));
+    } else {
+      return _mm256_and_si256(load_256(source), _mm256_set1_epi16(0x7FFF));
+    }
   }
-  static float greatest(Floats values) noexcept {
-    __m128 lanes = _mm_max_ps(_mm256_castps256_ps128(values), _mm256_extractf128_ps(values, 1));
-    lanes = _mm_max_ps(lanes, _mm_movehl_ps(lanes, lanes));
-    lanes = _mm_max_ss(lanes, _mm_movehdup_ps(lanes));
-    return _mm_cvtss_f32(lanes);
+
+  template <DType T>
+  static Words max_code(Words a, Words b) noexcept {
+    if constexpr (T == DType::fp32) {
+      return _mm256_max_epu32(a, b);
+    } else {
+      return _mm256_max_epu16(a, b);
+    }
+  }
+
+  template <DType T>
+  static typename Element<T>::Storage greatest_code(Words codes) noexcept {
+    const __m128i low = _mm256_castsi256_si128(codes);
+    const __m128i high = _mm256_extracti128_si256(codes, 1);
+    if constexpr (T == DType::fp32) {
+      __m128i lanes = _mm_max_epu32(low, high);
+      lanes = _mm_max_epu32(lanes, _mm_shuffle_epi32(lanes, 0x4E));
+      lanes = _mm_max_epu32(lanes, _mm_shuffle_epi32(lanes, 0xB1));
+      return static_cast<std::uint32_t>(_mm_cvtsi128_si32(lanes));
+    } else {
+      // The instruction finds the smallest of 8 words: that of the complements.
+      const __m128i complements = _mm_xor_si128(_mm_max_epu16(low, high), _mm_set1_epi16(-1));
+      return static_cast<std::uint16_t>(~_mm_cvtsi128_si32(_mm_minpos_epu16(complements)));
+    }
   }
 };
 

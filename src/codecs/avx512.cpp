@@ -57,29 +57,43 @@ __m256i fp16_codes(__m512 values) noexcept {
   return _mm512_maskz_cvtps_ph(kAllLanes, canonical_lanes(values), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
-/// Lanes to E4M3 in the low bytes of 32-bit lanes. Adding 2^20 times the element's power of two (at least E4M3's
-/// smallest normal one, 2^-6) leaves the mantissa rounded to its 3 bits, ties to even, in the low bits of the sum.
-__m512i e4m3_codes(__m512 values) noexcept {
-  const __m512i words = _mm512_castps_si512(values);
-  const __m512 magnitude =
-      _mm512_min_ps(_mm512_set1_ps(kE4m3Max), _mm512_castsi512_ps(magnitude_of(words)));  // a NaN passes
-  const __m512i power = _mm512_max_epi32(
-      _mm512_and_si512(_mm512_castps_si512(magnitude), _mm512_set1_epi32(static_cast<int>(bits::kInfinity))),
-      _mm512_set1_epi32((127 - 6) << 23));
-  const __m512i magic = _mm512_add_epi32(power, _mm512_set1_epi32(20 << 23));
-  const __m512i sum = _mm512_castps_si512(_mm512_add_ps(magnitude, _mm512_castsi512_ps(magic)));
-  const __m512i exponent = _mm512_sub_epi32(_mm512_srli_epi32(magic, 20), _mm512_set1_epi32((127 - 6 + 20) << 3));
-  const __m512i code = _mm512_add_epi32(_mm512_sub_epi32(sum, magic), exponent);
-  // code | ((words >> 24) & 0x80)
-  const __m512i signed_code =
-      _mm512_ternarylogic_epi32(code, _mm512_srli_epi32(words, 24), _mm512_set1_epi32(0x80), 0xF8);
-  return _mm512_mask_mov_epi32(signed_code, nan_lanes(values), _mm512_set1_epi32(kE4m3Nan));
+/// Lanes of magnitude below 464 on their way to E4M3: kE4m3Offset plus the code's magnitude, and the sign in bit 11.
+/// Adding 2^20 times the element's power of two (at least E4M3's smallest normal one, 2^-6), with the element's sign,
+/// leaves the mantissa, rounded to its 3 bits, ties to even, in the low bits of the sum.
+constexpr int kE4m3Offset = (127 - 6 + 20) << 3;
+__m512i unfinished_e4m3_codes(__m512 values) noexcept {
+  const __m512 sign_and_power =
+      _mm512_and_ps(values, _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(bits::kSign | bits::kInfinity))));
+  // The operand of larger magnitude, with the first one's sign.
+  const __m512 power = _mm512_range_ps(sign_and_power, _mm512_set1_ps(0x1p-6F), 0x03);
+  const __m512i magic = _mm512_add_epi32(_mm512_castps_si512(power), _mm512_set1_epi32(20 << 23));
+  const __m512i sum = _mm512_castps_si512(_mm512_add_ps(values, _mm512_castsi512_ps(magic)));
+  return _mm512_add_epi32(_mm512_sub_epi32(sum, magic), _mm512_srli_epi32(magic, 20));
+}
+
+/// Two vectors of the above to codes as signed 16-bit integers, in the order of packs: by 128-bit quarters.
+__m512i finite_e4m3_codes(__m512 first, __m512 second) noexcept {
+  const __m512i packed = _mm512_packus_epi32(unfinished_e4m3_codes(first), unfinished_e4m3_codes(second));
+  // Low byte: the magnitude; high byte: 8 for a negative element. Times 1 and -16: the magnitude, less 128 if negative.
+  const __m512i codes = _mm512_sub_epi16(packed, _mm512_set1_epi16(kE4m3Offset));
+  return _mm512_maddubs_epi16(codes, _mm512_set1_epi16(static_cast<short>(0xF001)));
+}
+
+/// The same for any lanes: saturated, NaN to 0x7F.
+__m512i e4m3_codes(__m512 first, __m512 second) noexcept {
+  const __m512 limit = _mm512_set1_ps(kE4m3Max);
+  const __m512 lower = _mm512_set1_ps(-kE4m3Max);
+  const __m512i codes = finite_e4m3_codes(_mm512_max_ps(_mm512_min_ps(first, limit), lower),
+                                          _mm512_max_ps(_mm512_min_ps(second, limit), lower));
+  const __m512i ones = _mm512_set1_epi32(-1);
+  const __m512i nan = _mm512_packs_epi32(_mm512_maskz_mov_epi32(nan_lanes(first), ones),
+                                         _mm512_maskz_mov_epi32(nan_lanes(second), ones));
+  return _mm512_mask_mov_epi16(codes, _mm512_movepi16_mask(nan), _mm512_set1_epi16(kE4m3Nan));
 }
 
 struct Avx512 {
   using Floats = __m512;
   static constexpr int kWidth = 16;
-  static constexpr int kPairs = 4;
   static constexpr std::size_t kPrefetchBytes = 1024;
 
   static void prefetch(const void* address) noexcept { _mm_prefetch(static_cast<const char*>(address), _MM_HINT_T0); }
@@ -160,11 +174,12 @@ struct Avx512 {
     return _mm512_mask_mov_ps(values, is_nan_code, _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(kFp32Nan))));
   }
 
+  template <bool Finite>
   static void store_e4m3(std::byte* destination, Floats a, Floats b, Floats c, Floats d) noexcept {
-    const __m512i low = _mm512_packus_epi32(e4m3_codes(a), e4m3_codes(b));
-    const __m512i high = _mm512_packus_epi32(e4m3_codes(c), e4m3_codes(d));
+    const __m512i low = Finite ? finite_e4m3_codes(a, b) : e4m3_codes(a, b);
+    const __m512i high = Finite ? finite_e4m3_codes(c, d) : e4m3_codes(c, d);
     // The packs work within 128-bit quarters: quarter i holds four codes of a, then of b, c, d.
-    const __m512i interleaved = _mm512_packus_epi16(low, high);
+    const __m512i interleaved = _mm512_packs_epi16(low, high);
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     store_raw(destination, _mm512_castsi512_ps(_mm512_permutexvar_epi32(order, interleaved)));
   }
@@ -174,11 +189,39 @@ struct Avx512 {
   static Floats multiply(Floats a, Floats b) noexcept { return _mm512_mul_ps(a, b); }
   static Floats fused(Floats a, Floats b, Floats c) noexcept { return _mm512_fmadd_ps(a, b, c); }
 
-  static Floats max_magnitude(Floats greatest_so_far, Floats values) noexcept {
-    // The instruction returns its second operand when one is NaN.
-    return _mm512_max_ps(_mm512_castsi512_ps(magnitude_of(_mm512_castps_si512(values))), greatest_so_far);
+  using Words = __m512i;
+  static Words zero_words() noexcept { return _mm512_setzero_si512(); }
+
+  template <DType T>
+  static Words magnitude_codes(const void* source) noexcept {
+    if constexpr (T == DType::fp32) {
+      return magnitude_of(load_512(source));
+    } else {
+      return _mm512_and_si512(load_512(source), _mm512_set1_epi16(0x7FFF));
+    }
   }
-  static float greatest(Floats values) noexcept { return _mm512_reduce_max_ps(values); }
+
+  template <DType T>
+  static Words max_code(Words a, Words b) noexcept {
+    if constexpr (T == DType::fp32) {
+      return _mm512_max_epu32(a, b);
+    } else {
+      return _mm512_max_epu16(a, b);
+    }
+  }
+
+  template <DType T>
+  static typename Element<T>::Storage greatest_code(Words codes) noexcept {
+    if constexpr (T == DType::fp32) {
+      return _mm512_reduce_max_epu32(codes);
+    } else {
+      const __m256i half = _mm256_max_epu16(_mm512_castsi512_si256(codes), _mm512_extracti64x4_epi64(codes, 1));
+      const __m128i words = _mm_max_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+      // The instruction finds the smallest of 8 words: that of the complements.
+      const __m128i complements = _mm_xor_si128(words, _mm_set1_epi16(-1));
+      return static_cast<std::uint16_t>(~_mm_cvtsi128_si32(_mm_minpos_epu16(complements)));
+    }
+  }
 };
 
 }  // namespace

@@ -156,6 +156,7 @@ struct Element;
 template <>
 struct Element<DType::bf16> {
   using Storage = std::uint16_t;
+  static constexpr Storage kInfinity = 0x7F80;
   static constexpr float to_float(Storage code) noexcept { return bf16_to_float(code); }
   static constexpr Storage from_float(float value) noexcept { return float_to_bf16(value); }
 };
@@ -163,6 +164,7 @@ struct Element<DType::bf16> {
 template <>
 struct Element<DType::fp16> {
   using Storage = std::uint16_t;
+  static constexpr Storage kInfinity = 0x7C00;
   static constexpr float to_float(Storage code) noexcept { return fp16_to_float(code); }
   static constexpr Storage from_float(float value) noexcept { return float_to_fp16(value); }
 };
@@ -170,6 +172,7 @@ struct Element<DType::fp16> {
 template <>
 struct Element<DType::fp32> {
   using Storage = std::uint32_t;
+  static constexpr Storage kInfinity = bits::kInfinity;
   static constexpr float to_float(Storage code) noexcept { return float_from_bits(code); }
   static constexpr Storage from_float(float value) noexcept { return bits_of(canonical(value)); }
 };

@@ -5,7 +5,6 @@
 //
 // V provides, all static and noexcept, for addresses of any alignment unless said:
 //   Floats, kWidth            a vector of kWidth fp32 lanes
-//   kPairs                    pairs of accumulators that fit the registers
 //   kPrefetchBytes, prefetch  how far ahead of a read to prefetch (past the row's end is legal)
 //   load<T>(p)                kWidth elements of T, converted to fp32
 //   load_raw(p), store_raw    fp32 lanes as they are
@@ -13,10 +12,14 @@
 //   stream_pair<T>(p, a, b)   the same past the caches; p is a multiple of the bytes stored, at most 64
 //   stream_lines(d, s)        4 cache lines past the caches; d is 64-aligned
 //   load_e4m3(p)              kWidth E4M3 codes, decoded
-//   store_e4m3(p, a, b, c, d) 4 * kWidth elements to E4M3, saturating, NaN -> 0x7F
+//   store_e4m3<Finite>(p, a, b, c, d)
+//                             4 * kWidth elements to E4M3, saturating, NaN -> 0x7F; with Finite, the caller promises
+//                             that none is NaN or of magnitude 464 or more
 //   broadcast, add, multiply, fused(a, b, c) = a * b + c rounded once
-//   max_magnitude(m, x)       max(m, |x|), m where x is NaN
-//   greatest(m)               the largest lane
+//   Words, zero_words         a vector of storage codes
+//   magnitude_codes<T>(p)     as many codes of T as fit, signs cleared
+//   max_code<T>(a, b), greatest_code<T>(a)
+//                             by lane, and over all lanes, as unsigned integers
 #pragma once
 
 #include "codecs/vector_blocks.hpp"

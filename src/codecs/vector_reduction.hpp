@@ -51,40 +51,77 @@ struct Terms {
   const float* initial;
 };
 
-/// 2 * Pairs vectors of elements from `first` on: the accumulators stay in registers while the rows pass.
-template <class V, DType Input, DType Output, Stores S, bool Weighted, int Pairs>
-void vector_sum_chunk(const Terms& terms, void* out, int first) noexcept {
-  constexpr int kVectors = 2 * Pairs;
-  typename V::Floats accumulator[static_cast<std::size_t>(kVectors)];
-  for (int v = 0; v < kVectors; ++v) {
-    accumulator[v] = terms.initial != nullptr
-                         ? V::load_raw(element_at<DType::fp32>(terms.initial, first + v * V::kWidth))
-                         : V::broadcast(0.0F);
+/// The accumulators of kWidth elements from `first` on, before any row.
+template <class V>
+typename V::Floats vector_start(const Terms& terms, int first) noexcept {
+  return terms.initial != nullptr ? V::load_raw(element_at<DType::fp32>(terms.initial, first)) : V::broadcast(0.0F);
+}
+
+/// One term: `accumulator + row` or `fma(weight, row, accumulator)`, for kWidth elements of a row from `source` on.
+template <class V, DType Input, bool Weighted>
+typename V::Floats vector_term(typename V::Floats accumulator, typename V::Floats weight,
+                               const std::byte* source) noexcept {
+  const typename V::Floats term = V::template load<Input>(source);
+  if constexpr (Weighted) {
+    return V::fused(weight, term, accumulator);
+  } else {
+    return V::add(accumulator, term);
   }
+}
+
+template <class V, DType Output, Stores S>
+void vector_finish(void* out, int first, typename V::Floats low, typename V::Floats high) noexcept {
+  if constexpr (S == Stores::streaming) {
+    V::template stream_pair<Output>(element_at<Output>(out, first), low, high);
+  } else {
+    V::template store_pair<Output>(element_at<Output>(out, first), low, high);
+  }
+}
+
+/// Eight vectors of elements from `first` on. The accumulators are named one by one: they stay in registers while the
+/// rows pass, where compilers would keep an array of them in memory.
+template <class V, DType Input, DType Output, Stores S, bool Weighted>
+void vector_sum_eight(const Terms& terms, void* out, int first) noexcept {
+  constexpr int kWidth = V::kWidth;
+  typename V::Floats a0 = vector_start<V>(terms, first);
+  typename V::Floats a1 = vector_start<V>(terms, first + kWidth);
+  typename V::Floats a2 = vector_start<V>(terms, first + 2 * kWidth);
+  typename V::Floats a3 = vector_start<V>(terms, first + 3 * kWidth);
+  typename V::Floats a4 = vector_start<V>(terms, first + 4 * kWidth);
+  typename V::Floats a5 = vector_start<V>(terms, first + 5 * kWidth);
+  typename V::Floats a6 = vector_start<V>(terms, first + 6 * kWidth);
+  typename V::Floats a7 = vector_start<V>(terms, first + 7 * kWidth);
   for (int r = 0; r < terms.count; ++r) {
     const std::byte* const row = element_at<Input>(terms.rows[r], first);
     V::prefetch(row + V::kPrefetchBytes);
-    typename V::Floats weight{};
-    if constexpr (Weighted) {
-      weight = V::broadcast(terms.weights[r]);
-    }
-    for (int v = 0; v < kVectors; ++v) {
-      const typename V::Floats term = V::template load<Input>(element_at<Input>(row, v * V::kWidth));
-      if constexpr (Weighted) {
-        accumulator[v] = V::fused(weight, term, accumulator[v]);
-      } else {
-        accumulator[v] = V::add(accumulator[v], term);
-      }
-    }
+    const typename V::Floats weight = V::broadcast(Weighted ? terms.weights[r] : 1.0F);
+    a0 = vector_term<V, Input, Weighted>(a0, weight, row);
+    a1 = vector_term<V, Input, Weighted>(a1, weight, element_at<Input>(row, kWidth));
+    a2 = vector_term<V, Input, Weighted>(a2, weight, element_at<Input>(row, 2 * kWidth));
+    a3 = vector_term<V, Input, Weighted>(a3, weight, element_at<Input>(row, 3 * kWidth));
+    a4 = vector_term<V, Input, Weighted>(a4, weight, element_at<Input>(row, 4 * kWidth));
+    a5 = vector_term<V, Input, Weighted>(a5, weight, element_at<Input>(row, 5 * kWidth));
+    a6 = vector_term<V, Input, Weighted>(a6, weight, element_at<Input>(row, 6 * kWidth));
+    a7 = vector_term<V, Input, Weighted>(a7, weight, element_at<Input>(row, 7 * kWidth));
   }
-  for (int v = 0; v < kVectors; v += 2) {
-    std::byte* const at = element_at<Output>(out, first + v * V::kWidth);
-    if constexpr (S == Stores::streaming) {
-      V::template stream_pair<Output>(at, accumulator[v], accumulator[v + 1]);
-    } else {
-      V::template store_pair<Output>(at, accumulator[v], accumulator[v + 1]);
-    }
+  vector_finish<V, Output, S>(out, first, a0, a1);
+  vector_finish<V, Output, S>(out, first + 2 * kWidth, a2, a3);
+  vector_finish<V, Output, S>(out, first + 4 * kWidth, a4, a5);
+  vector_finish<V, Output, S>(out, first + 6 * kWidth, a6, a7);
+}
+
+/// Two vectors of elements from `first` on.
+template <class V, DType Input, DType Output, bool Weighted>
+void vector_sum_two(const Terms& terms, void* out, int first) noexcept {
+  typename V::Floats low = vector_start<V>(terms, first);
+  typename V::Floats high = vector_start<V>(terms, first + V::kWidth);
+  for (int r = 0; r < terms.count; ++r) {
+    const std::byte* const row = element_at<Input>(terms.rows[r], first);
+    const typename V::Floats weight = V::broadcast(Weighted ? terms.weights[r] : 1.0F);
+    low = vector_term<V, Input, Weighted>(low, weight, row);
+    high = vector_term<V, Input, Weighted>(high, weight, element_at<Input>(row, V::kWidth));
   }
+  vector_finish<V, Output, Stores::ordinary>(out, first, low, high);
 }
 
 /// The `n` (at most kWidth) elements from `first` on.
@@ -106,13 +143,13 @@ void vector_sum_part(const Terms& terms, void* out, int first, int n) noexcept {
 
 template <class V, DType Input, DType Output, Stores S, bool Weighted>
 void vector_sum_from(const Terms& terms, void* out, int first, int hidden) noexcept {
-  constexpr int kChunk = 2 * V::kPairs * V::kWidth;
+  constexpr int kChunk = 8 * V::kWidth;
   int i = first;
   for (; i + kChunk <= hidden; i += kChunk) {
-    vector_sum_chunk<V, Input, Output, S, Weighted, V::kPairs>(terms, out, i);
+    vector_sum_eight<V, Input, Output, S, Weighted>(terms, out, i);
   }
   for (; i + 2 * V::kWidth <= hidden; i += 2 * V::kWidth) {
-    vector_sum_chunk<V, Input, Output, Stores::ordinary, Weighted, 1>(terms, out, i);
+    vector_sum_two<V, Input, Output, Weighted>(terms, out, i);
   }
   for (; i < hidden; i += V::kWidth) {
     vector_sum_part<V, Input, Output, Weighted>(terms, out, i, hidden - i < V::kWidth ? hidden - i : V::kWidth);
