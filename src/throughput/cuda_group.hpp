@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernels of one group know about it, at one rank: the heaps of all ranks, counters, and how waits end.
+#pragma once
+
+#include "throughput/cuda_control_layout.hpp"
+
+#include <railyard/error.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace railyard::throughput {
+
+/// Counters of one kind of operation, in this rank's device memory; only this rank's kernels touch them.
+struct alignas(128) CudaKindState {
+  std::uint64_t epoch = 0;                // last finished operation; advanced once per launch, by the last block
+  std::uint32_t slot = 0;                 // mailbox slot of the next operation; a counter of its own
+  std::uint32_t ticket_base = 0;          // `ticket` when the running launch began
+  alignas(128) std::uint32_t ticket = 0;  // work handed out; grows for ever, wraps
+  std::uint32_t blocks_routed = 0;        // wraps to 0 with the last block of a launch
+  std::uint32_t blocks_done = 0;          // the same
+};
+
+/// Device memory, one per group and rank. `failed` stays set: later launches of the group end at once.
+struct CudaGroupState {
+  CudaKindState kinds[kCudaNumKinds];
+  alignas(128) std::uint32_t failed = 0;
+
+  /// Contents before the first operation; copy them to the device.
+  [[nodiscard]] static CudaGroupState initial(std::uint64_t first_epoch);
+};
+
+enum class CudaOperation : std::uint32_t { none, route, dispatch, routed_dispatch, combine };
+enum class CudaStage : std::uint32_t { none, exchange, arrival, readers };
+
+/// Pinned host memory that the device reads while it waits; the host may write it at any time.
+struct CudaHostControl {
+  std::uint64_t timeout_ns = 0;  // of every wait, from the moment it began; 0: no limit
+  std::uint32_t abort = 0;       // nonzero ends running and later waits
+  std::uint32_t unused = 0;
+};
+
+/// Pinned host memory, written once by the first wait of the group that ended without its peer; `code` last, after a
+/// system fence. timeout, aborted, or operation_mismatch (then `expected` and `seen` are descriptors).
+struct CudaWaitReport {
+  std::uint32_t code = 0;  // railyard::ErrorCode; 0: nothing happened
+  CudaOperation operation = CudaOperation::none;
+  CudaStage stage = CudaStage::none;
+  std::int32_t peer = -1;
+  std::uint64_t epoch = 0;
+  std::uint64_t expected = 0;  // exchange: the tag (low 32 bits of the epoch); signals: the value awaited
+  std::uint64_t seen = 0;      // the tag or signal that was there instead
+};
+
+/// By value in every launch. All pointers are valid on the launching device.
+struct CudaGroup {
+  int rank = 0;
+  int num_ranks = 0;
+  std::byte* heaps[kCudaMaxRanks] = {};  // base of each rank's heap as mapped here
+  std::size_t control_offset = 0;        // of the control block in every heap; a multiple of 128
+  CudaControlLayout control;
+  CudaGroupState* state = nullptr;                // device memory
+  const CudaHostControl* host_control = nullptr;  // pinned, device address
+  CudaWaitReport* report = nullptr;               // pinned, device address
+};
+
+}  // namespace railyard::throughput
