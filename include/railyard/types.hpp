@@ -13,7 +13,8 @@ namespace railyard {
 /// Element types of tensors.
 enum class DType : std::uint8_t { bf16, fp16, fp32, fp8_e4m3, uint8, int32, int64 };
 
-/// How a row travels. The element codecs `bf16 fp16 fp32` convert with one rounding to nearest even;
+/// How a row travels. The element codecs `bf16 fp16 fp32` convert with one rounding to nearest even, or copy rows that
+/// have the type already;
 /// `fp8_e4m3` adds one fp32 scale per 128 elements, `fp8_e4m3_ue8m0` one power-of-two scale (a biased exponent byte).
 enum class Codec : std::uint8_t { bf16, fp16, fp32, fp8_e4m3, fp8_e4m3_ue8m0 };
 

@@ -89,6 +89,10 @@ EncodedRow encode_row(Codec codec, DType input, const std::byte* x, int hidden) 
   }
   EncodedRow out{std::vector<std::byte>(row_bytes(codec, hidden)), std::vector<std::byte>(scale_bytes(codec, hidden))};
   const DType element = element_of(codec);
+  if (element == input) {
+    std::memcpy(out.row.data(), x, out.row.size());
+    return out;
+  }
   if (element != DType::fp8_e4m3) {
     for (std::size_t i = 0; i < elements; ++i) {
       store(element, values[i], out.row.data() + i * bytes_of(element));

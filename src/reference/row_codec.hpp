@@ -18,7 +18,7 @@ struct EncodedRow {
 };
 
 /// Encodes one packed row of `hidden` elements of `input` (bf16, fp16 or fp32).
-///   bf16 fp16 fp32   one rounding to nearest even, canonical NaN.
+///   bf16 fp16 fp32   a copy if that is the input's type, else one rounding to nearest even, canonical NaN.
 ///   fp8_e4m3         in fp32, per block: amax = max(1e-4, max|x|, NaN ignored); scale = amax * fl(1/448);
 ///                    q = nearest e4m3 of fl(x * fl(448/amax)), saturated; NaN is 0x7F.
 ///   fp8_e4m3_ue8m0   exponent = the least n with 2^n >= amax * fl(1/448), 128 if amax is infinite;

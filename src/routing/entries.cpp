@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "routing/entries.hpp"
 
-#include <algorithm>
-
 namespace railyard::routing {
 namespace {
 
@@ -22,9 +20,8 @@ void scan(const Id* ids, const Placement& placement, Entries& entries) {
   std::int32_t* const expert_counts = entries.counts.data();
   std::int32_t* const rank_counts = expert_counts + placement.num_experts();
   std::int32_t* target = entries.target.data();
-  std::int32_t ranks[32];  // distinct ranks of this token; width <= 32
+  entries.last_token.assign(static_cast<std::size_t>(placement.num_ranks()), -1);
   for (std::int64_t token = 0; token < entries.num_tokens; ++token) {
-    int num_ranks = 0;
     for (int k = 0; k < entries.width; ++k) {
       const Id id = *ids++;
       if (id < 0 || id >= num_experts) {
@@ -36,10 +33,9 @@ void scan(const Id* ids, const Placement& placement, Entries& entries) {
       *target++ = expert;
       ++expert_counts[expert];
       const std::int32_t rank = placement.rank_of(expert);
-      if (std::find(ranks, ranks + num_ranks, rank) == ranks + num_ranks) {
-        ranks[num_ranks++] = rank;
-        ++rank_counts[rank];
-      }
+      std::int64_t& last = entries.last_token[static_cast<std::size_t>(rank)];
+      rank_counts[rank] += last != token;  // a rank counts once per token
+      last = token;
     }
   }
 }

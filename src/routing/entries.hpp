@@ -20,6 +20,7 @@ struct Entries {
   std::vector<std::int32_t> counts;  // entries per expert [experts] (mask: 0), then rows per rank [ranks]
   std::int64_t invalid_ids = 0;      // ids outside [-1, experts), taken as -1
   std::int64_t first_invalid_id = 0;
+  std::vector<std::int64_t> last_token;  // [ranks] scratch of the scan
 
   [[nodiscard]] std::span<const std::int32_t> of_token(std::int64_t token) const noexcept {
     return {target.data() + token * width, static_cast<std::size_t>(width)};

@@ -189,11 +189,12 @@ void Resolver::fill_send_side(const ResolveRules& rules, const std::vector<Sourc
   state.first_transfer.resize(static_cast<std::size_t>(entries.num_tokens) + 1);
   state.transfers.clear();
   last_k_.assign(sources.size(), -1);
+  rank_of_token_.assign(sources.size(), {});
   for (std::int64_t token = 0; token < entries.num_tokens; ++token) {
     state.first_transfer[static_cast<std::size_t>(token)] = static_cast<std::int64_t>(state.transfers.size());
     candidates_.clear();
     if (state.layout == Layout::rank_major) {
-      place_token_by_rank(rules, entries.of_token(token), state);
+      place_token_by_rank(rules, entries.of_token(token), token, state);
     } else {
       place_token_by_expert(rules, entries.of_token(token));
     }
@@ -211,24 +212,22 @@ void Resolver::fill_send_side(const ResolveRules& rules, const std::vector<Sourc
       static_cast<std::int64_t>(state.transfers.size());
 }
 
-void Resolver::place_token_by_rank(const ResolveRules& rules, std::span<const std::int32_t> targets,
+void Resolver::place_token_by_rank(const ResolveRules& rules, std::span<const std::int32_t> targets, std::int64_t token,
                                    const RouteState& state) {
   for (std::size_t k = 0; k < targets.size(); ++k) {
     if (targets[k] < 0) continue;
     const std::int32_t rank = state.from_mask() ? targets[k] : rules.placement->rank_of(targets[k]);
-    const auto known = state.from_mask() ? candidates_.end()
-                                         : std::find_if(candidates_.begin(), candidates_.end(),
-                                                        [&](const Candidate& c) { return c.rank == rank; });
-    if (known == candidates_.end()) {
-      const std::int64_t row = next_row_[static_cast<std::size_t>(rank)]++;
+    const auto index = static_cast<std::size_t>(rank);
+    RankOfToken& known = rank_of_token_[index];
+    if (known.token != token) {
+      known = {token, candidates_.size()};
+      const std::int64_t row = next_row_[index]++;
       candidates_.push_back({static_cast<std::int32_t>(row), static_cast<std::int16_t>(rank),
-                             static_cast<std::int16_t>(k), rank, row < end_row_[static_cast<std::size_t>(rank)]});
-      if (rules.order == ReductionOrder::highest_k) candidates_.back().key = static_cast<std::int32_t>(k);
-    } else if (rules.order == ReductionOrder::highest_k) {
-      known->key = static_cast<std::int32_t>(k);
+                             static_cast<std::int16_t>(k), rank, row < end_row_[index]});
     }
+    if (rules.order == ReductionOrder::highest_k) candidates_[known.candidate].key = static_cast<std::int32_t>(k);
   }
-  if (!state.from_mask()) sort_candidates();
+  sort_candidates();
 }
 
 void Resolver::place_token_by_expert(const ResolveRules& rules, std::span<const std::int32_t> targets) {

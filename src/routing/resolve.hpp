@@ -47,7 +47,8 @@ class Resolver {
   void judge(const ResolveRules& rules, const std::vector<SourceCounts>& sources, RouteState& state);
   void fill_receive_side(const ResolveRules& rules, const std::vector<SourceCounts>& sources, RouteState& state);
   void fill_send_side(const ResolveRules& rules, const std::vector<SourceCounts>& sources, RouteState& state);
-  void place_token_by_rank(const ResolveRules& rules, std::span<const std::int32_t> targets, const RouteState& state);
+  void place_token_by_rank(const ResolveRules& rules, std::span<const std::int32_t> targets, std::int64_t token,
+                           const RouteState& state);
   void place_token_by_expert(const ResolveRules& rules, std::span<const std::int32_t> targets);
   void sort_candidates();
 
@@ -60,6 +61,12 @@ class Resolver {
     bool fits;
   };
 
+  // The last token that had an entry on a rank, and its candidate there.
+  struct RankOfToken {
+    std::int64_t token = -1;
+    std::size_t candidate = 0;
+  };
+
   std::vector<std::int64_t> totals_;    // [experts + ranks] over all sources
   std::vector<std::int64_t> before_;    // [experts + ranks] over the sources below this rank
   std::vector<std::int64_t> next_row_;  // [experts] (expert layouts) or [ranks]: the next row of this rank's entries
@@ -67,6 +74,7 @@ class Resolver {
   std::vector<std::int64_t> starts_;    // [experts] first row of each group at its rank, unclipped
   std::vector<std::int64_t> needed_;    // [ranks] rows with padding
   std::vector<std::int32_t> last_k_;    // [ranks] scratch
+  std::vector<RankOfToken> rank_of_token_;  // [ranks] scratch
   std::vector<Candidate> candidates_;
   bool needs_recount_ = false;
 };

@@ -35,10 +35,14 @@ TEST(Delivery, NanPayloadsSurviveACopy) {
   sources[1].x = pack(row);
   const std::vector<std::uint16_t> rows = unpack<std::uint16_t>(dispatch(config, sources).received[0].rows);
   EXPECT_EQ(std::vector<std::uint16_t>(rows.begin() + 8, rows.begin() + 16), row);
-  config.codec = Codec::bf16;  // converted instead: NaN is canonical
-  const std::vector<std::uint16_t> converted = unpack<std::uint16_t>(dispatch(config, sources).received[0].rows);
-  EXPECT_EQ(std::vector<std::uint16_t>(converted.begin() + 8, converted.begin() + 16),
-            (std::vector<std::uint16_t>{0x7FFF, 0x7FFF, 0x8000, 0x0001, 0xFF80, 0, 1, 2}));
+  config.codec = Codec::bf16;  // the type the rows have already: a copy too
+  const std::vector<std::uint16_t> kept = unpack<std::uint16_t>(dispatch(config, sources).received[0].rows);
+  EXPECT_EQ(std::vector<std::uint16_t>(kept.begin() + 8, kept.begin() + 16), row);
+  config.codec = Codec::fp32;  // converted: NaN is canonical
+  const std::vector<std::uint32_t> converted = unpack<std::uint32_t>(dispatch(config, sources).received[0].rows);
+  EXPECT_EQ(std::vector<std::uint32_t>(converted.begin() + 8, converted.begin() + 16),
+            (std::vector<std::uint32_t>{0x7FFFFFFF, 0x7FFFFFFF, 0x80000000, 0x00010000, 0xFF800000, 0, 0x00010000,
+                                        0x00020000}));
 }
 
 TEST(Delivery, TheTailIsWrittenAsAskedAndPaddingAlwaysZero) {
