@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/bench.hpp"
+
+#include "cli/bench/limits.hpp"
+#include "cli/output.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace railyard::cli::bench {
+namespace {
+
+/// Rows in a sample of the encoder's speed.
+constexpr int kEncodeTokens = 256;
+
+}  // namespace
+
+void measure_link(World& world, Run& run) {
+  const Options& options = run.options;
+  for (const int tokens : options.tokens) {
+    const std::int64_t bytes = std::int64_t{tokens} * options.hidden * static_cast<std::int64_t>(size_of(DType::bf16));
+    const CopyLimit copies =
+        measure_copies(world, options, std::vector<std::int64_t>(static_cast<std::size_t>(options.ranks), bytes));
+    run.limits.copies.push_back(
+        {"memcpy", tokens, copies.bytes, copies.series.median(), copies.gigabytes_per_second()});
+    Result& result = run.results.emplace_back();
+    result.operation = "memcpy";
+    result.algorithm = "memcpy";
+    result.tokens = tokens;
+    result.times = Times{copies.series.median(), copies.series.p99()};
+    result.gbps = copies.gigabytes_per_second();
+    result.verified = copies.verified;
+  }
+  if (const FlagLatency flag = measure_flag(world, options); flag.measured) {
+    run.limits.flag_us = flag.median_us;
+    Result& result = run.results.emplace_back();
+    result.operation = "flag";
+    result.algorithm = "release-acquire";
+    result.times = Times{flag.median_us, flag.p99_us};
+    result.verified = true;  // a round trip ends only when both have seen the right values
+  }
+  for (const Codec codec : {Codec::fp8_e4m3, Codec::fp8_e4m3_ue8m0}) {
+    const EncodeRate rate = measure_encode(world, options, codec, kEncodeTokens);
+    if (codec == Codec::fp8_e4m3) {
+      run.limits.encode_gbps = rate.gigabytes_per_second();
+    }
+    Result& result = run.results.emplace_back();
+    result.operation = "encode";
+    result.codec = codec;
+    result.quantise = true;
+    result.input_dtype = DType::bf16;
+    result.algorithm = run.environment.vector_level;
+    result.tokens = kEncodeTokens;
+    result.times = Times{rate.median_us, rate.p99_us};
+    result.gbps = rate.gigabytes_per_second();
+    result.verified = rate.verified;
+  }
+}
+
+ExitStatus run(const Options& options) {
+  Run run;
+  run.environment = Environment::detect();
+  run.options = options;
+  std::FILE* stream = text_stream(options.json);
+  print_heading(stream, run);
+  World world = World::threads(options.ranks);
+  if (options.subject == Subject::link) {
+    measure_link(world, run);
+  } else {
+    if (const FlagLatency flag = measure_flag(world, options); flag.measured) {
+      run.limits.flag_us = flag.median_us;
+    }
+    if (options.explain && block_size(options.codec) > 0) {
+      run.limits.encode_gbps = measure_encode(world, options, options.codec, kEncodeTokens).gigabytes_per_second();
+    }
+    for (const int tokens : options.tokens) {
+      measure_exchange(world, tokens, stream, run);
+    }
+  }
+  print_results(stream, run);
+  write_json(options.json, to_json(run));
+  fmt::print(stream, "verified: {}\n", run.verified() ? "yes" : "no");
+  return run.verified() ? ExitStatus::verified : ExitStatus::failed;
+}
+
+}  // namespace railyard::cli::bench

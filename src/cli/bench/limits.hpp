@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// What this machine can do at best: the figures that results stand beside.
+#pragma once
+
+#include "cli/bench/options.hpp"
+#include "cli/bench/timing.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace railyard::cli::bench {
+
+/// How many slots of `bytes` each, all ranks together, exceed the last-level cache twice: at least 2, at most 64.
+[[nodiscard]] int slots_beyond_cache(std::size_t bytes);
+
+struct CopyLimit {
+  std::int64_t bytes = 0;  // copied by the rank that copies most
+  Series series;
+  bool verified = false;  // the copies equal their sources
+
+  /// Of the busiest rank.
+  [[nodiscard]] double gigabytes_per_second() const { return static_cast<double>(bytes) / series.median() * 1e-3; }
+};
+
+/// All ranks copy at once, rank r `bytes[r]` bytes in one memcpy, from and to memory whose pages are there and that has
+/// left the caches.
+[[nodiscard]] CopyLimit measure_copies(World& world, const Options& options, const std::vector<std::int64_t>& bytes);
+
+/// One way of a flag between two threads, in microseconds: half of a round trip of release stores and acquire loads.
+/// 0 if there is only one rank.
+struct FlagLatency {
+  double median_us = 0.0;
+  double p99_us = 0.0;
+  bool measured = false;
+};
+[[nodiscard]] FlagLatency measure_flag(World& world, const Options& options);
+
+struct EncodeRate {
+  double median_us = 0.0;  // slowest rank, for `bytes` of input each
+  double p99_us = 0.0;
+  std::int64_t bytes = 0;
+  bool verified = false;  // equal to the scalar encoder
+
+  /// Input read per core.
+  [[nodiscard]] double gigabytes_per_second() const { return static_cast<double>(bytes) / median_us * 1e-3; }
+};
+
+/// Every rank encodes `tokens` bf16 rows into `codec`, a rank per thread, input beyond the caches.
+[[nodiscard]] EncodeRate measure_encode(World& world, const Options& options, Codec codec, int tokens);
+
+}  // namespace railyard::cli::bench

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/options.hpp"
+
+#include "cli/bench/routing.hpp"
+#include "cli/names.hpp"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <memory>
+#include <optional>
+
+namespace railyard::cli::bench {
+namespace {
+
+constexpr std::array kRoutings = {Routing::uniform, Routing::zipf, Routing::group_limited};
+
+/// What the parser fills: names are looked up afterwards.
+struct Parsed {
+  Options options;
+  std::string layout{railyard::name(Layout::rank_major)};
+  std::string codec{railyard::name(Codec::bf16)};
+  std::string routing{name(Routing::uniform)};
+  std::optional<double> skew;
+};
+
+/// What other builds or later versions have, and this one has not.
+void refuse_absent(const Options& options) {
+  const auto refuse = [](const std::string& what, std::string_view instead) {
+    throw UsageError(fmt::format("{} is not in this build; {}", what, instead), ErrorCode::unsupported);
+  };
+  if (options.launch == "processes") {
+    refuse("--launch processes", "it has threads");
+  }
+  if (options.device == "cuda") {
+    refuse("--device cuda", "it has host");
+  }
+  for (const std::string& peer : options.peers) {
+    if (peer != "memcpy") {
+      refuse(fmt::format("the peer '{}' of --peers", peer), "it has memcpy");
+    }
+  }
+  if (options.sms != 0) {
+    throw UsageError(fmt::format("--sms is {}; the host device has no SMs, so it takes 0", options.sms),
+                     ErrorCode::unsupported);
+  }
+}
+
+Options checked(const Parsed& parsed) {
+  Options options = parsed.options;
+  refuse_absent(options);
+  options.layout = value_of("--layout", parsed.layout, kLayouts);
+  options.codec = value_of("--codec", parsed.codec, kCodecs);
+  options.routing = value_of("--routing", parsed.routing, kRoutings);
+  if (parsed.skew && options.routing != Routing::zipf) {
+    throw UsageError(
+        fmt::format("--skew is {}; it belongs to --routing zipf, and the routing is {}", *parsed.skew, parsed.routing));
+  }
+  options.skew = options.routing == Routing::zipf ? parsed.skew.value_or(1.0) : 0.0;
+  if (options.hidden % 8 != 0) {
+    throw UsageError(fmt::format("--hidden is {}; it takes multiples of 8", options.hidden));
+  }
+  if (options.top_k > options.experts) {
+    throw UsageError(fmt::format("--top-k is {}, more than the {} experts", options.top_k, options.experts));
+  }
+  if (options.routing == Routing::group_limited &&
+      (options.experts % kRoutingGroups != 0 ||
+       options.top_k > options.experts / kRoutingGroups * kRoutingKeptGroups)) {
+    throw UsageError(
+        fmt::format("--routing group-limited keeps {} of {} groups: --experts is {} and must be a multiple "
+                    "of {}, --top-k is {} and at most {}",
+                    kRoutingKeptGroups, kRoutingGroups, options.experts, kRoutingGroups, options.top_k,
+                    options.experts / kRoutingGroups * kRoutingKeptGroups));
+  }
+  if (options.tokens.empty()) {
+    options.tokens = {options.subject == Subject::low_latency ? 128 : 1024};
+  }
+  return options;
+}
+
+void add_options_of(CLI::App& command, Parsed& parsed) {
+  Options& options = parsed.options;
+  command.add_option("--ranks", options.ranks, "Ranks that work at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  command.add_option("--launch", options.launch, "How ranks run: threads or processes")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"threads", "processes"}));
+  command.add_option("--device", options.device, "What they run on: host or cuda")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"host", "cuda"}));
+  command
+      .add_option("--tokens", options.tokens,
+                  "Tokens per rank; several values make a sweep (default 1024; low-latency 128)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1 << 24));
+  command.add_option("--hidden", options.hidden, "Elements of a token's row")
+      ->capture_default_str()
+      ->check(CLI::Range(8, 1 << 20));
+  command.add_option("--experts", options.experts, "Experts, spread over the ranks")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  command.add_option("--top-k", options.top_k, "Experts per token")->capture_default_str()->check(CLI::Range(1, 32));
+  command.add_option("--layout", parsed.layout, "How received rows are placed: " + names_of(kLayouts))
+      ->capture_default_str();
+  command.add_option("--codec", parsed.codec, "How rows travel: " + names_of(kCodecs))->capture_default_str();
+  command.add_option("--routing", parsed.routing, "How tokens choose experts: " + names_of(kRoutings))
+      ->capture_default_str();
+  command.add_option("--skew", parsed.skew, "Exponent of --routing zipf (default 1)")->check(CLI::Range(0.0, 10.0));
+  command.add_option("--sms", options.sms, "Multiprocessors that an operation may use; 0 on the host")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--seed", options.seed, "Of rows, ids and weights")->capture_default_str();
+  command.add_option("--warmup", options.warmup, "Iterations before measuring")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--iterations", options.iterations, "Iterations measured, for median and p99")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  command.add_option("--peers", options.peers, "Others to measure beside: memcpy")->delimiter(',');
+  command.add_flag("--explain", options.explain, "Count the bytes, print the limit, and say where the time goes");
+  command.add_option("--json", options.json,
+                     "Write the result to this file; '-': to standard output, the rest to stderr");
+}
+
+}  // namespace
+
+std::string_view name(Subject subject) noexcept {
+  switch (subject) {
+    case Subject::throughput:
+      return "throughput";
+    case Subject::low_latency:
+      return "low-latency";
+    case Subject::link:
+      return "link";
+  }
+  return "";
+}
+
+std::string_view name(Routing routing) noexcept {
+  switch (routing) {
+    case Routing::uniform:
+      return "uniform";
+    case Routing::zipf:
+      return "zipf";
+    case Routing::group_limited:
+      return "group-limited";
+  }
+  return "";
+}
+
+std::function<Options()> add_options(CLI::App& command) {
+  auto parsed = std::make_shared<Parsed>();
+  command.require_subcommand(1);
+  struct Entry {
+    Subject subject;
+    const char* description;
+  };
+  constexpr std::array kEntries = {
+      Entry{Subject::throughput, "Route, dispatch and combine of training and prefill"},
+      Entry{Subject::low_latency, "Dispatch and combine of decode"},
+      Entry{Subject::link, "The limits: memcpy, flag latency, FP8 encoding"},
+  };
+  for (const Entry& entry : kEntries) {
+    CLI::App* subject = command.add_subcommand(std::string(name(entry.subject)), entry.description);
+    add_options_of(*subject, *parsed);
+    subject->parse_complete_callback([parsed, chosen = entry.subject] { parsed->options.subject = chosen; });
+  }
+  return [parsed] { return checked(*parsed); };
+}
+
+}  // namespace railyard::cli::bench

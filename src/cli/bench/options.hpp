@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of `railyard bench throughput|low-latency|link`. They are an interface: scripts depend on them.
+#pragma once
+
+#include <railyard/types.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace railyard::cli::bench {
+
+enum class Subject : std::uint8_t { throughput, low_latency, link };
+enum class Routing : std::uint8_t {
+  uniform,        // distinct experts, all equally likely
+  zipf,           // distinct experts, the i-th most popular with probability proportional to (i + 1)^-skew
+  group_limited,  // DeepSeek-V3's gate on random scores: 4 of 8 groups, then top-k
+};
+
+/// As the command line spells them.
+[[nodiscard]] std::string_view name(Subject subject) noexcept;
+[[nodiscard]] std::string_view name(Routing routing) noexcept;
+
+struct Options {
+  Subject subject = Subject::throughput;
+  int ranks = 2;
+  std::string launch = "threads";
+  std::string device = "host";
+  std::vector<int> tokens;  // per rank; several: a sweep
+  int hidden = 7168;
+  int experts = 64;
+  int top_k = 8;
+  Layout layout = Layout::rank_major;
+  Codec codec = Codec::bf16;
+  Routing routing = Routing::uniform;
+  double skew = 0.0;  // exponent of zipf; 0 otherwise
+  int sms = 0;
+  std::uint64_t seed = 1;
+  int warmup = 5;
+  int iterations = 50;
+  std::vector<std::string> peers;
+  bool explain = false;
+  std::string json;  // path or "-"; empty: none
+
+  [[nodiscard]] Mode mode() const { return subject == Subject::low_latency ? Mode::low_latency : Mode::throughput; }
+};
+
+/// Adds the subcommands; the returned function gives the options after parsing. It throws UsageError.
+[[nodiscard]] std::function<Options()> add_options(CLI::App& command);
+
+}  // namespace railyard::cli::bench

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/result.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+namespace railyard::cli::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+template <typename Value>
+Json name_or_null(const std::optional<Value>& value) {
+  return value ? Json(name(*value)) : Json(nullptr);
+}
+
+Json number_or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+
+Json json_of(const Result& result, const Options& options) {
+  Json row;
+  if (!result.name.empty()) {
+    row["name"] = result.name;
+  }
+  row["operation"] = result.operation;
+  row["layout"] = name_or_null(result.layout);
+  row["codec"] = name_or_null(result.codec);
+  row["quantise"] = result.quantise;
+  row["input_dtype"] = name_or_null(result.input_dtype);
+  row["algorithm"] = result.algorithm;
+  row["tokens"] = result.tokens;
+  row["ranks"] = options.ranks;
+  row["launch"] = options.launch;
+  row["routing"] = name(options.routing);
+  row["timing"] = "host";
+  row["sms"] = options.sms;
+  row["wire_bytes"] = result.wire_bytes;
+  row["us_median"] = result.times ? Json(result.times->median_us) : Json(nullptr);
+  row["us_p99"] = result.times ? Json(result.times->p99_us) : Json(nullptr);
+  row["gbps"] = result.gbps;
+  row["limit_ratio"] = number_or_null(result.limit_ratio);
+  row["verified"] = result.verified;
+  return row;
+}
+
+Json json_of(const Environment& environment, const Options& options) {
+  return {{"device", environment.device},           {"device_kind", options.device},
+          {"driver", environment.system},           {"cores", environment.cores},
+          {"cache_bytes", environment.cache_bytes}, {"vector_instructions", environment.vector_level},
+          {"compiler", environment.compiler},       {"build_type", environment.build_type},
+          {"version", environment.version},         {"commit", environment.commit}};
+}
+
+Json json_of(const Options& options) {
+  return {{"subject", name(options.subject)},
+          {"ranks", options.ranks},
+          {"launch", options.launch},
+          {"device", options.device},
+          {"tokens", options.tokens},
+          {"hidden", options.hidden},
+          {"experts", options.experts},
+          {"top_k", options.top_k},
+          {"layout", name(options.layout)},
+          {"codec", name(options.codec)},
+          {"routing", name(options.routing)},
+          {"skew", options.skew},
+          {"sms", options.sms},
+          {"seed", options.seed},
+          {"warmup", options.warmup},
+          {"iterations", options.iterations},
+          {"peers", options.peers}};
+}
+
+void print_row(std::FILE* stream, const Result& result) {
+  const std::string operation = result.name.empty() ? result.operation : result.name + " (" + result.operation + ")";
+  const std::string codec =
+      (result.codec ? std::string(name(*result.codec)) : std::string("-")) + (result.quantise ? " (quantised)" : "");
+  fmt::print(stream, "{:<24} {:<13} {:<27} {:>7} {:>10.2f}", operation, result.layout ? name(*result.layout) : "-",
+             codec, result.tokens, static_cast<double>(result.wire_bytes) * 1e-6);
+  if (result.times) {
+    fmt::print(stream, " {:>10.2f} {:>10.2f} {:>8.2f}", result.times->median_us, result.times->p99_us, result.gbps);
+  } else {
+    fmt::print(stream, " {:>10} {:>10} {:>8}", "-", "-", "-");
+  }
+  fmt::print(stream, " {:>7} {:>9}\n", result.limit_ratio ? fmt::format("{:.2f}", *result.limit_ratio) : "-",
+             result.verified ? "yes" : "no");
+}
+
+}  // namespace
+
+bool Run::verified() const {
+  const auto right = [](const Result& result) { return result.verified; };
+  return std::all_of(results.begin(), results.end(), right) && std::all_of(peers.begin(), peers.end(), right);
+}
+
+void print_heading(std::FILE* stream, const Run& run) {
+  const Options& options = run.options;
+  fmt::print(stream, "railyard {} ({}), {} on the host: {}, {} cores, {} MB last-level cache\n",
+             run.environment.version, run.environment.commit, name(options.subject), run.environment.device,
+             run.environment.cores, run.environment.cache_bytes >> 20U);
+  if (options.subject == Subject::link) {
+    fmt::print(stream, "{} ranks (threads), rows of {} elements\n", options.ranks, options.hidden);
+  } else {
+    fmt::print(stream, "{} ranks (threads), hidden {}, top-{} of {} experts, {} routing, seed {}\n", options.ranks,
+               options.hidden, options.top_k, options.experts, name(options.routing), options.seed);
+  }
+  if (options.ranks > run.environment.cores) {
+    fmt::print(stream, "note: {} ranks share {} cores; times include waiting for a core\n", options.ranks,
+               run.environment.cores);
+  }
+}
+
+void print_results(std::FILE* stream, const Run& run) {
+  fmt::print(stream, "\n{:<24} {:<13} {:<27} {:>7} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}\n", "operation", "layout",
+             "codec", "tokens", "wire MB", "median us", "p99 us", "GB/s", "x limit", "verified");
+  for (const Result& result : run.results) {
+    print_row(stream, result);
+  }
+  for (const Result& peer : run.peers) {
+    print_row(stream, peer);
+  }
+  if (run.limits.flag_us) {
+    fmt::print(stream, "flag, one way between two ranks: {:.3f} us\n", *run.limits.flag_us);
+  }
+  if (run.limits.encode_gbps) {
+    fmt::print(stream, "FP8 encoding: {:.2f} GB/s of bf16 input per core\n", *run.limits.encode_gbps);
+  }
+}
+
+nlohmann::ordered_json to_json(const Run& run) {
+  Json document;
+  document["schema"] = 1;
+  document["environment"] = json_of(run.environment, run.options);
+  document["config"] = json_of(run.options);
+  Json copies = Json::array();
+  for (const MeasuredLimit& limit : run.limits.copies) {
+    copies.push_back({{"operation", limit.operation},
+                      {"tokens", limit.tokens},
+                      {"bytes", limit.bytes},
+                      {"us_median", limit.median_us},
+                      {"gbps", limit.gbps}});
+  }
+  document["limits"] = {{"memcpy", copies},
+                        {"flag_us", number_or_null(run.limits.flag_us)},
+                        {"fp8_encode_gbps", number_or_null(run.limits.encode_gbps)}};
+  document["results"] = Json::array();
+  for (const Result& result : run.results) {
+    document["results"].push_back(json_of(result, run.options));
+  }
+  document["peers"] = Json::array();
+  for (const Result& peer : run.peers) {
+    document["peers"].push_back(json_of(peer, run.options));
+  }
+  return document;
+}
+
+}  // namespace railyard::cli::bench

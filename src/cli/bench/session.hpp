@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one measurement works on: a group per rank, and inputs and outputs in several slots, so that successive
+// operations touch memory that has left the caches.
+#pragma once
+
+#include "cli/bench/buffer.hpp"
+#include "cli/bench/expected.hpp"
+#include "cli/bench/options.hpp"
+#include "cli/bench/routing.hpp"
+
+#include <railyard/exchange.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace railyard::cli::bench {
+
+/// What rows are when they are handed over, and what is done to them.
+struct Payload {
+  Codec codec = Codec::bf16;
+  DType input = DType::bf16;
+  bool quantise = false;  // encoded on the way; otherwise copied exactly
+
+  /// Of the rows that the experts return.
+  [[nodiscard]] DType output() const;
+  /// Of one row, with its scales, on the way.
+  [[nodiscard]] std::size_t wire_row_bytes(int hidden) const;
+};
+
+/// The payloads that a codec is measured with: rows that have its type already, and for FP8 also bf16 rows to quantise.
+[[nodiscard]] std::vector<Payload> payloads_of(Codec codec);
+
+struct Slot {
+  Choices choices;
+  Buffer x;
+  Buffer scales;  // empty unless x is quantised already
+  Dispatched received;
+  Route route;  // from `route` alone
+  Tensor y;
+  Buffer out;
+};
+
+class Session {
+ public:
+  /// Collective over a fresh use of `world`; keeps references to it and to the options.
+  /// Throws Error{out_of_memory} if the slots do not fit into the memory that is available.
+  Session(World& world, const Options& options, const Payload& payload, int tokens, int slots);
+
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+  [[nodiscard]] const Payload& payload() const noexcept { return payload_; }
+  [[nodiscard]] const Placement& placement() const noexcept { return placement_; }
+  [[nodiscard]] World& world() noexcept { return world_; }
+  [[nodiscard]] int tokens() const noexcept { return tokens_; }
+  [[nodiscard]] int num_slots() const noexcept { return num_slots_; }
+  [[nodiscard]] std::int64_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] Group& group(int rank) { return *groups_[static_cast<std::size_t>(rank)]; }
+  [[nodiscard]] Slot& slot(int rank, int slot) {
+    return slots_[static_cast<std::size_t>(rank)][static_cast<std::size_t>(slot)];
+  }
+  [[nodiscard]] const Slot& slot(int rank, int slot) const {
+    return slots_[static_cast<std::size_t>(rank)][static_cast<std::size_t>(slot)];
+  }
+  /// All ranks' choices in one slot.
+  [[nodiscard]] std::vector<const Choices*> choices(int slot) const;
+
+  // The operations, each called by all ranks in their threads. What `slot` held before is the caller's to release.
+  void dispatch(int rank, int slot);
+  void dispatch_along_route(int rank, int slot);
+  void route(int rank, int slot);
+  void combine(int rank, int slot);
+  /// `y` of every slot: allocated from the heap and filled. After the slot's first dispatch.
+  void make_expert_outputs(int rank);
+
+ private:
+  [[nodiscard]] GroupOptions group_options() const;
+  [[nodiscard]] ConstTensorView x_of(const Slot& slot) const;
+  [[nodiscard]] ConstTensorView scales_of(const Slot& slot) const;
+  [[nodiscard]] ConstTensorView ids_of(const Slot& slot) const;
+  [[nodiscard]] ConstTensorView weights_of(const Slot& slot) const;
+  void fill(int rank);
+
+  World& world_;
+  const Options& options_;
+  Payload payload_;
+  Placement placement_;
+  int tokens_;
+  int num_slots_;
+  std::int64_t capacity_ = 0;
+  std::vector<std::optional<Group>> groups_;
+  std::vector<std::vector<Slot>> slots_;  // [rank][slot]
+};
+
+}  // namespace railyard::cli::bench

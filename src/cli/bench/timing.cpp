@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/timing.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+
+namespace railyard::cli::bench {
+namespace {
+
+/// Looks before the processor is offered to others: a few microseconds.
+constexpr int kSpins = 2000;
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
+
+bool StartLine::wait() noexcept {
+  const std::uint32_t round = round_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == ranks_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    round_.store(round + 1, std::memory_order_release);
+  }
+  for (int look = 0; round_.load(std::memory_order_acquire) == round; ++look) {
+    if (failed_.load(std::memory_order_acquire)) {
+      return false;
+    }
+    if (look >= kSpins) {
+      sched_yield();
+    }
+  }
+  return !failed_.load(std::memory_order_acquire);
+}
+
+void StartLine::fail() noexcept { failed_.store(true, std::memory_order_release); }
+
+Series::Series(std::vector<double> microseconds) : sorted_(std::move(microseconds)) {
+  std::sort(sorted_.begin(), sorted_.end());
+}
+
+double Series::median() const {
+  const std::size_t middle = sorted_.size() / 2;
+  return sorted_.size() % 2 == 1 ? sorted_[middle] : (sorted_[middle - 1] + sorted_[middle]) / 2.0;
+}
+
+double Series::p99() const {
+  const std::size_t rank = (sorted_.size() * 99 + 99) / 100;  // ceil(0.99 n), counted from 1
+  return sorted_[rank - 1];
+}
+
+Series time_together(World& world, int warmup, int iterations, const TimedWork& timed) {
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::vector<std::vector<double>> microseconds(ranks, std::vector<double>(static_cast<std::size_t>(iterations)));
+  StartLine line(world.size());
+  world.run([&](Rank& rank) {
+    try {
+      for (int iteration = 0; iteration < warmup + iterations; ++iteration) {
+        timed.prepare(rank.index(), iteration);
+        if (!line.wait()) {
+          return;
+        }
+        const auto start = Clock::now();
+        timed.work(rank.index(), iteration);
+        const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
+        if (iteration >= warmup) {
+          microseconds[static_cast<std::size_t>(rank.index())][static_cast<std::size_t>(iteration - warmup)] =
+              elapsed.count();
+        }
+      }
+    } catch (...) {
+      line.fail();
+      throw;
+    }
+  });
+  std::vector<double> slowest = microseconds.front();
+  for (const std::vector<double>& rank : microseconds) {
+    std::transform(rank.begin(), rank.end(), slowest.begin(), slowest.begin(),
+                   [](double left, double right) { return std::max(left, right); });
+  }
+  return Series(std::move(slowest));
+}
+
+}  // namespace railyard::cli::bench

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Results are right before they are timed. Two checks, both bit for bit:
+//   against the reference   the same configuration with few tokens: everything that dispatch and combine give
+//   at full size            every row and every output element, by plain loops over the ids that share nothing with
+//                           the exchange; quantised rows against the scalar encoder, which the first check holds
+//                           against the reference
+#pragma once
+
+#include "cli/bench/session.hpp"
+#include "cli/compare.hpp"
+
+namespace railyard::cli::bench {
+
+/// Few enough tokens for the reference, which is slow: at most `session.tokens()`.
+[[nodiscard]] int reference_tokens(const Options& options, int tokens);
+
+/// Runs slot 0 of a session and compares it with the reference.
+[[nodiscard]] Comparison verify_against_reference(Session& session);
+
+/// Runs dispatch and combine on every slot and compares what every rank got. Leaves every slot dispatched, with `y`.
+[[nodiscard]] Comparison verify_at_full_size(Session& session);
+
+}  // namespace railyard::cli::bench

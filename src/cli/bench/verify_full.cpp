@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/verify.hpp"
+#include "cli/rows.hpp"
+#include "codecs/element.hpp"
+#include "codecs/implementation.hpp"
+#include "codecs/row_format.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+
+namespace railyard::cli::bench {
+namespace {
+
+constexpr std::size_t index_of(Codec codec) { return static_cast<std::size_t>(codec); }
+constexpr std::size_t index_of(DType dtype) { return static_cast<std::size_t>(dtype); }
+
+/// What a token's row must look like on the way, and its scales.
+class ExpectedRow {
+ public:
+  explicit ExpectedRow(const Session& session)
+      : session_(session),
+        format_(codecs::RowFormat::of(session.payload().codec, session.options().hidden)),
+        row_(format_.row_bytes),
+        scales_(format_.scale_bytes) {}
+
+  /// Whether received row `row` is token `token` of `source`.
+  bool matches(const Dispatched& received, std::int64_t row, const Slot& source, std::int32_t token) {
+    const auto index = static_cast<std::size_t>(token);
+    const std::byte* x = source.x.data() + index * row_bytes_of_input();
+    const std::byte* payload = x;
+    const std::byte* scales = source.scales.data() + index * format_.scale_bytes;
+    const Payload& kind = session_.payload();
+    if (kind.quantise) {
+      const auto& scalar = codecs::implementation(codecs::Level::scalar);
+      scalar.encode[index_of(kind.codec)][index_of(kind.input)](x, row_.data(), scales_.data(),
+                                                                session_.options().hidden);
+      payload = row_.data();
+      scales = scales_.data();
+    }
+    return std::memcmp(flat_row(received.rows, row), payload, format_.row_bytes) == 0 &&
+           (format_.scale_bytes == 0 || std::memcmp(flat_row(received.scales, row), scales, format_.scale_bytes) == 0);
+  }
+
+ private:
+  [[nodiscard]] std::size_t row_bytes_of_input() const {
+    return static_cast<std::size_t>(session_.options().hidden) * size_of(session_.payload().input);
+  }
+
+  const Session& session_;
+  codecs::RowFormat format_;
+  std::vector<std::byte> row_;
+  std::vector<std::byte> scales_;
+};
+
+Comparison verify_rows(const Session& session, int rank, int slot) {
+  const Dispatched& received = session.slot(rank, slot).received;
+  const std::vector<const Choices*> choices = session.choices(slot);
+  const Arrivals arrivals = arrivals_at(session.options(), session.placement(), choices, rank, session.capacity());
+  const auto origins = received.route.origins().as<std::int64_t>();
+  const auto weights = received.weights.as<float>();
+  const int top_k = session.options().top_k;
+  const bool per_entry = session.options().layout != Layout::rank_major;
+  ExpectedRow expected(session);
+  Comparison result;
+  result.count(received.route.num_rows() == static_cast<std::int64_t>(arrivals.rows.size()), [&] {
+    return fmt::format("rank {} received {} rows instead of {}", rank, received.route.num_rows(), arrivals.rows.size());
+  });
+  const auto counts = received.route.expert_counts().as<std::int32_t>();
+  result.count(std::equal(counts.begin(), counts.end(), arrivals.expert_counts.begin(), arrivals.expert_counts.end()),
+               [&] { return fmt::format("the counts by expert of rank {}", rank); });
+  for (const PlacedRow& placed : arrivals.rows) {
+    const auto origin = std::bit_cast<Origin>(origins[static_cast<std::size_t>(placed.row)]);
+    const Origin wanted{placed.token, static_cast<std::int16_t>(placed.source), static_cast<std::int16_t>(placed.k)};
+    const std::int32_t entry = placed.token * top_k + placed.k;
+    const float weight = weights[static_cast<std::size_t>(per_entry ? placed.row : placed.row * top_k + placed.k)];
+    const bool same =
+        origin == wanted &&
+        weight == choices[static_cast<std::size_t>(placed.source)]->weights[static_cast<std::size_t>(entry)] &&
+        expected.matches(received, placed.row, session.slot(placed.source, slot), placed.token);
+    result.count(same, [&] { return fmt::format("row {} at rank {}", placed.row, rank); });
+  }
+  return result;
+}
+
+/// One row that combine adds for a token.
+struct Contribution {
+  int rank = 0;
+  int k = 0;
+  const std::byte* row = nullptr;
+  float weight = 1.0F;
+};
+
+/// The contributions to each token of `rank`, by destination rank and k: in the order of the reduction.
+std::vector<std::vector<Contribution>> contributions_to(const Session& session, int rank, int slot) {
+  std::vector<std::vector<Contribution>> result(static_cast<std::size_t>(session.tokens()));
+  const std::vector<const Choices*> choices = session.choices(slot);
+  const bool weighted = session.options().layout != Layout::rank_major;
+  for (int destination = 0; destination < session.options().ranks; ++destination) {
+    const Tensor& y = session.slot(destination, slot).y;
+    for (const PlacedRow& placed :
+         arrivals_at(session.options(), session.placement(), choices, destination, session.capacity()).rows) {
+      if (placed.source == rank) {
+        const auto entry = static_cast<std::size_t>(placed.token * session.options().top_k + placed.k);
+        result[static_cast<std::size_t>(placed.token)].push_back(
+            {destination, placed.k, flat_row(y, placed.row),
+             weighted ? choices[static_cast<std::size_t>(rank)]->weights[entry] : 1.0F});
+      }
+    }
+  }
+  for (std::vector<Contribution>& token : result) {
+    std::sort(token.begin(), token.end(), [](const Contribution& left, const Contribution& right) {
+      return left.rank != right.rank ? left.rank < right.rank : left.k < right.k;
+    });
+  }
+  return result;
+}
+
+/// levels = rank, order = rank_ascending: each rank's rows are summed and rounded, then the partials are added.
+template <DType dtype>
+bool output_matches(const std::vector<Contribution>& contributions, const std::byte* output, int hidden,
+                    bool weighted) {
+  using Type = codecs::Element<dtype>;
+  using Storage = typename Type::Storage;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(hidden); ++i) {
+    float sum = 0.0F;
+    for (std::size_t first = 0; first < contributions.size();) {
+      float partial = 0.0F;
+      std::size_t next = first;
+      for (; next < contributions.size() && contributions[next].rank == contributions[first].rank; ++next) {
+        Storage stored{};
+        std::memcpy(&stored, contributions[next].row + i * sizeof(Storage), sizeof(Storage));
+        const float value = Type::to_float(stored);
+        partial = weighted ? std::fma(contributions[next].weight, value, partial) : value;
+      }
+      sum += Type::to_float(Type::from_float(partial));
+      first = next;
+    }
+    Storage got{};
+    std::memcpy(&got, output + i * sizeof(Storage), sizeof(Storage));
+    if (got != Type::from_float(sum)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool token_matches(const Session& session, const std::vector<Contribution>& contributions, const std::byte* output) {
+  const int hidden = session.options().hidden;
+  const bool weighted = session.options().layout != Layout::rank_major;
+  switch (session.payload().output()) {
+    case DType::fp32:
+      return output_matches<DType::fp32>(contributions, output, hidden, weighted);
+    case DType::fp16:
+      return output_matches<DType::fp16>(contributions, output, hidden, weighted);
+    default:
+      return output_matches<DType::bf16>(contributions, output, hidden, weighted);
+  }
+}
+
+Comparison verify_outputs(const Session& session, int rank, int slot) {
+  const Buffer& out = session.slot(rank, slot).out;
+  const auto contributions = contributions_to(session, rank, slot);
+  const std::size_t row_bytes = out.bytes() / static_cast<std::size_t>(session.tokens());
+  Comparison result;
+  for (std::size_t token = 0; token < contributions.size(); ++token) {
+    result.count(token_matches(session, contributions[token], out.data() + token * row_bytes),
+                 [&] { return fmt::format("the output of token {} of rank {}", token, rank); });
+  }
+  return result;
+}
+
+}  // namespace
+
+Comparison verify_at_full_size(Session& session) {
+  session.world().run([&](Rank& rank) {
+    for (int slot = 0; slot < session.num_slots(); ++slot) {
+      session.dispatch(rank.index(), slot);
+    }
+    session.make_expert_outputs(rank.index());
+    for (int slot = 0; slot < session.num_slots(); ++slot) {
+      session.combine(rank.index(), slot);
+    }
+  });
+  Comparison result;
+  std::mutex mutex;
+  session.world().run([&](Rank& rank) {
+    for (int slot = 0; slot < session.num_slots(); ++slot) {
+      const Comparison rows = verify_rows(session, rank.index(), slot);
+      const Comparison outputs = verify_outputs(session, rank.index(), slot);
+      const std::lock_guard lock(mutex);
+      result.add(rows);
+      result.add(outputs);
+    }
+  });
+  return result;
+}
+
+}  // namespace railyard::cli::bench

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a result was obtained: the machine, the system, the build.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace railyard::cli {
+
+struct Environment {
+  std::string device;            // the processor's model name
+  int cores = 0;                 // that this process may use
+  std::size_t cache_bytes = 0;   // last-level cache of core 0; 0 if the system does not say
+  std::size_t memory_bytes = 0;  // available now; 0 if the system does not say
+  std::string system;            // kernel and machine
+  std::string compiler;
+  std::string build_type;
+  std::string version;
+  std::string commit;
+  std::string vector_level;  // of the codecs and reductions, as found on this processor
+
+  [[nodiscard]] static Environment detect();
+};
+
+/// What `railyard --version` prints.
+[[nodiscard]] std::string version_text();
+
+}  // namespace railyard::cli

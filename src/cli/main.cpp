@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program `railyard`.
+#include "cli/bench/bench.hpp"
+#include "cli/demo/demo.hpp"
+#include "cli/environment.hpp"
+#include "cli/exit_status.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+namespace {
+
+using railyard::cli::ExitStatus;
+
+constexpr const char* kExamples = R"(Examples:
+  railyard demo                                          a verified layer on 8 ranks, in seconds
+  railyard demo --text README.md --ranks 5 --codec fp8_e4m3
+  railyard demo --corrupt                                must end with 'verified: no' and status 1
+  railyard bench throughput --explain                    against memcpy of the same bytes
+  railyard bench throughput --layout expert_major --codec fp8_e4m3 --routing zipf --skew 1.2
+  railyard bench low-latency --tokens 1 8 32 128 --json result.json
+  railyard bench link                                    what this machine's memory and cores can do
+
+Exit status: 0 all results verified, 1 a wrong result or a failure, 2 a command line that cannot be.
+Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG (docs/configuration.md).)";
+
+int exit_code(ExitStatus status) { return static_cast<int>(status); }
+
+/// One line on standard error.
+int fail(ExitStatus status, const std::string& message) {
+  std::fprintf(stderr, "%s\n", message.c_str());
+  return exit_code(status);
+}
+
+/// The subcommand that was named last, for the advice after a usage error.
+std::string command_path(const CLI::App& app) {
+  std::string path = app.get_name();
+  for (const CLI::App* command = &app; !command->get_subcommands().empty();) {
+    command = command->get_subcommands().front();
+    path += " " + command->get_name();
+  }
+  return path;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Railyard: expert-parallel communication for Mixture-of-Experts models", "railyard"};
+  app.require_subcommand(1);
+  app.footer(kExamples);
+  app.get_formatter()->column_width(34);
+  app.set_version_flag(
+      "--version", [] { return railyard::cli::version_text(); }, "Print what this build is, and exit");
+
+  CLI::App* demo = app.add_subcommand("demo", "Run a Mixture-of-Experts layer on a text and verify it");
+  const auto demo_options = railyard::cli::demo::add_options(*demo);
+  CLI::App* bench = app.add_subcommand("bench", "Measure operations, verified first, beside this machine's limits");
+  const auto bench_options = railyard::cli::bench::add_options(*bench);
+
+  try {
+    app.parse(argc, argv);
+    if (demo->parsed()) {
+      return exit_code(railyard::cli::demo::run(demo_options()));
+    }
+    return exit_code(railyard::cli::bench::run(bench_options()));
+  } catch (const CLI::Success& request) {  // --help, --version
+    return app.exit(request);
+  } catch (const CLI::ParseError& error) {
+    return fail(ExitStatus::usage,
+                "RY-INVALID-ARGUMENT: " + std::string(error.what()) + " (see " + command_path(app) + " --help)");
+  } catch (const railyard::cli::UsageError& error) {
+    return fail(ExitStatus::usage, std::string(error.what()) + " (see " + command_path(app) + " --help)");
+  } catch (const std::exception& error) {
+    return fail(ExitStatus::failed, error.what());
+  }
+}

@@ -1,0 +1,269 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The program `railyard` as its users start it.
+
+usage: program_test.py RAILYARD REPOSITORY [SUITE...]
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+RAILYARD = pathlib.Path(sys.argv.pop(1)).resolve()
+REPOSITORY = pathlib.Path(sys.argv.pop(1)).resolve()
+sys.path.insert(0, str(REPOSITORY / "tools"))
+import validate_json  # noqa: E402
+
+SCHEMA = json.loads((REPOSITORY / "docs/bench.schema.json").read_text(encoding="utf-8"))
+SMALL = ["--hidden", "256", "--experts", "16", "--top-k", "4", "--iterations", "5", "--warmup", "1"]
+SMALL_DEMO = ["--tokens", "24", "--steps", "2", "--hidden", "64", "--intermediate", "32", "--experts", "16", "--top-k", "4"]
+
+
+def railyard(*arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
+    return subprocess.run([RAILYARD, *arguments], capture_output=True, text=True, check=False, env=environment)
+
+
+class Program(unittest.TestCase):
+    def expect_usage_error(self, arguments, *words, code="RY-INVALID-ARGUMENT"):
+        done = railyard(*arguments)
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        self.assertEqual(done.stdout, "")
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith(code + ": "), done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_version(self):
+        done = railyard("--version")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"^railyard \d+\.\d+\.\d+ \(commit \S+\)\n")
+        for word in ["g++" if "g++" in done.stdout else "clang", "fp8_e4m3_ue8m0", "expert_slots", "low_latency", "host"]:
+            self.assertIn(word, done.stdout)
+
+    def test_help_names_every_subcommand_and_gives_examples(self):
+        done = railyard("--help")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for word in ["demo", "bench", "Examples:", "Exit status", "RAILYARD_TIMEOUT_S"]:
+            self.assertIn(word, done.stdout)
+
+    def test_bench_has_exactly_the_options_of_its_interface(self):
+        wanted = {"--help", "--ranks", "--launch", "--device", "--tokens", "--hidden", "--experts", "--top-k", "--layout",
+                  "--codec", "--routing", "--skew", "--sms", "--seed", "--warmup", "--iterations", "--peers", "--explain",
+                  "--json"}
+        for subject in ["throughput", "low-latency", "link"]:
+            done = railyard("bench", subject, "--help")
+            options = {word for line in done.stdout.splitlines() if line.startswith("  -")
+                       for word in line.split()[0].split(",") if word.startswith("--")}
+            self.assertEqual(options, wanted)
+
+    def test_usage_errors(self):
+        self.expect_usage_error([])
+        self.expect_usage_error(["bench"])
+        self.expect_usage_error(["demo", "--no-such-option"], "--no-such-option", "railyard demo --help")
+        self.expect_usage_error(["demo", "--ranks", "0"], "--ranks", "0")
+        self.expect_usage_error(["demo", "--text", "/no/such/file"], "/no/such/file")
+        self.expect_usage_error(["demo", "--codec", "fp7"], "--codec is 'fp7'", "fp8_e4m3")
+        self.expect_usage_error(["demo", "--top-k", "9", "--experts", "8"], "--top-k is 9", "8 experts")
+        self.expect_usage_error(["demo", "--hidden", "36"], "--hidden is 36", "8")
+        self.expect_usage_error(["demo", "--layout", "rank_major", "--levels", "none"], "--levels is none")
+        self.expect_usage_error(["bench", "throughput", "--layout", "row_major"], "--layout is 'row_major'", "rank_major")
+        self.expect_usage_error(["bench", "throughput", "--skew", "1"], "--skew is 1", "uniform")
+        self.expect_usage_error(["bench", "throughput", "--iterations", "0"], "--iterations")
+        self.expect_usage_error(["bench", "throughput", "--routing", "group-limited", "--experts", "12"], "12", "multiple of 8")
+
+    def test_what_is_not_in_this_build_is_named(self):
+        code = "RY-UNSUPPORTED"
+        self.expect_usage_error(["bench", "throughput", "--launch", "processes"], "--launch processes", "threads", code=code)
+        self.expect_usage_error(["bench", "low-latency", "--device", "cuda"], "--device cuda", "host", code=code)
+        self.expect_usage_error(["bench", "throughput", "--peers", "memcpy,deep_ep"], "deep_ep", "memcpy", code=code)
+        self.expect_usage_error(["bench", "link", "--sms", "16"], "--sms is 16", "0", code=code)
+
+    def test_a_failure_has_status_1_and_a_code(self):
+        done = railyard("demo", *SMALL_DEMO, "--json", "/no/such/folder/file")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertTrue(done.stderr.startswith("RY-"), done.stderr)
+        self.assertIn("/no/such/folder/file", done.stderr)
+
+
+class Demo(unittest.TestCase):
+    def expect_verified(self, *arguments):
+        done = railyard("demo", *arguments)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout + done.stderr)
+        self.assertRegex(done.stdout.splitlines()[-1], r"^verified: yes, ")
+        return done.stdout
+
+    def test_the_default(self):
+        output = self.expect_verified()
+        for word in ["rank  tokens", "bytes over links", "saves", "time, slowest rank", "within the bound"]:
+            self.assertIn(word, output)
+
+    def test_layouts_codecs_and_modes(self):
+        for layout in ["rank_major", "expert_major", "expert_slots"]:
+            for codec, mode in [("fp8_e4m3", "throughput"), ("fp8_e4m3_ue8m0", "low_latency"), ("fp16", "throughput"),
+                                ("fp32", "low_latency")]:
+                with self.subTest(layout=layout, codec=codec, mode=mode):
+                    output = self.expect_verified("--ranks", "3", "--layout", layout, "--codec", codec, "--mode", mode,
+                                                  *SMALL_DEMO)
+                    self.assertIn("within the bound" if layout == "rank_major" else "bit for bit", output)
+
+    def test_partial_sums_stay_within_their_bound(self):
+        output = self.expect_verified("--ranks", "4", "--layout", "expert_major", "--levels", "rank", *SMALL_DEMO)
+        self.assertRegex(output, r"largest error 0\.\d\d of it")
+
+    def test_more_ranks_than_tokens_in_the_last_step(self):
+        with tempfile.NamedTemporaryFile() as text:
+            text.write(b"nine toke")
+            text.flush()
+            output = self.expect_verified("--ranks", "7", "--text", text.name, "--tokens", "1", "--hidden", "8",
+                                          "--intermediate", "8", "--experts", "5", "--top-k", "3")
+            self.assertIn("9 bytes", output)
+            self.assertIn("2 steps", output)
+
+    def test_a_flipped_byte_is_found(self):
+        for layout in ["rank_major", "expert_major", "expert_slots"]:
+            for seed in ["1", "2"]:
+                with self.subTest(layout=layout, seed=seed):
+                    done = railyard("demo", "--corrupt", "--layout", layout, "--seed", seed, *SMALL_DEMO)
+                    self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+                    last = done.stdout.splitlines()[-1]
+                    self.assertRegex(last, r"^verified: no, received rows: 1 of \d+ wrong, first the payload of row \d+")
+                    self.assertIn("output: 1 of", last)
+
+    def test_json_has_standard_output_for_itself(self):
+        done = railyard("demo", "--json", "-", *SMALL_DEMO)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        document = json.loads(done.stdout)
+        self.assertTrue(document["verified"])
+        self.assertEqual(sum(document["tokens_by_rank"]), 2 * 8 * 24)
+        self.assertEqual(sum(map(sum, document["entries_by_rank_and_expert"])), 4 * sum(document["tokens_by_rank"]))
+        self.assertLess(document["dispatch_wire_bytes"], document["undeduplicated_bytes"])
+        self.assertIn("verified: yes", done.stderr)
+
+
+class Bench(unittest.TestCase):
+    def measure(self, subject, *arguments, tokens="16"):
+        done = railyard("bench", subject, "--json", "-", "--tokens", tokens, *SMALL, *arguments)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        document = json.loads(done.stdout)
+        self.assertEqual(validate_json.faults_of(SCHEMA, document), [])
+        self.assertEqual(document["config"]["subject"], subject)
+        for result in document["results"]:
+            self.assertTrue(result["verified"], result)
+            self.assertLessEqual(result["us_median"], result["us_p99"])
+        self.assertIn("verified: yes", done.stderr)
+        return document
+
+    def test_throughput(self):
+        document = self.measure("throughput", "--ranks", "2", "--peers", "memcpy", tokens="8,32")
+        rows = [(result["operation"], result["tokens"]) for result in document["results"]]
+        self.assertEqual(rows, [("route", 8), ("dispatch", 8), ("combine", 8), ("route", 32), ("dispatch", 32), ("combine", 32)])
+        self.assertEqual([peer["name"] for peer in document["peers"]], ["memcpy"] * 4)
+        for result in document["results"]:
+            if result["operation"] == "dispatch":
+                self.assertEqual((result["codec"], result["quantise"], result["input_dtype"]), ("bf16", False, "bf16"))
+                # Every remote row is one token's: at most all tokens, once.
+                self.assertGreater(result["wire_bytes"], 0)
+                self.assertLessEqual(result["wire_bytes"], result["tokens"] * 256 * 2)
+                self.assertIsNotNone(result["limit_ratio"])
+
+    def test_fp8_is_measured_with_and_without_quantising(self):
+        for layout in ["rank_major", "expert_major", "expert_slots"]:
+            for codec in ["fp8_e4m3", "fp8_e4m3_ue8m0"]:
+                with self.subTest(layout=layout, codec=codec):
+                    document = self.measure("throughput", "--layout", layout, "--codec", codec, "--ranks", "3")
+                    dispatches = [(result["quantise"], result["input_dtype"]) for result in document["results"]
+                                  if result["operation"] == "dispatch"]
+                    self.assertEqual(dispatches, [(False, "fp8_e4m3"), (True, "bf16")])
+
+    def test_low_latency(self):
+        for layout in ["rank_major", "expert_major", "expert_slots"]:
+            with self.subTest(layout=layout):
+                document = self.measure("low-latency", "--layout", layout)
+                self.assertEqual([result["operation"] for result in document["results"]], ["dispatch", "combine"])
+
+    def test_routings(self):
+        for routing in [["zipf", "--skew", "1.5"], ["group-limited"]]:
+            document = self.measure("throughput", "--routing", *routing, "--ranks", "4")
+            self.assertEqual(document["config"]["routing"], routing[0])
+
+    def test_element_codecs(self):
+        for codec in ["fp16", "fp32"]:
+            document = self.measure("throughput", "--codec", codec)
+            self.assertEqual({result["input_dtype"] for result in document["results"]}, {None, codec})
+
+    def test_one_rank(self):
+        document = self.measure("throughput", "--ranks", "1", "--explain")
+        self.assertEqual({result["wire_bytes"] for result in document["results"]}, {0})
+        self.assertIsNone(document["limits"]["flag_us"])
+
+    def test_explain_says_where_the_time_goes(self):
+        done = railyard("bench", "throughput", "--explain", "--codec", "fp8_e4m3", "--tokens", "16", *SMALL)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for word in ["over links", "limit: memcpy", "existing route", "route alone", "quantising", "padding"]:
+            self.assertIn(word, done.stdout)
+        self.assertEqual(done.stdout.splitlines()[-1], "verified: yes")
+
+    def test_link(self):
+        document = self.measure("link", "--ranks", "2")
+        self.assertEqual([result["operation"] for result in document["results"]], ["memcpy", "flag", "encode", "encode"])
+        self.assertGreater(document["limits"]["flag_us"], 0)
+        self.assertGreater(document["limits"]["fp8_encode_gbps"], 0)
+
+    def test_json_to_a_file_leaves_standard_output_to_the_table(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory, "result.json")
+            done = railyard("bench", "throughput", "--tokens", "16", *SMALL, "--json", str(path))
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("dispatch", done.stdout)
+            self.assertEqual(validate_json.faults_of(SCHEMA, json.loads(path.read_text(encoding="utf-8"))), [])
+
+
+class Validator(unittest.TestCase):
+    """The validator must find each kind of fault, in a document that is right otherwise."""
+
+    @classmethod
+    def setUpClass(cls):
+        done = railyard("bench", "throughput", "--json", "-", "--peers", "memcpy", "--tokens", "16", *SMALL)
+        cls.text = done.stdout
+
+    def expect_fault(self, change, words):
+        document = json.loads(self.text)
+        change(document)
+        faults = validate_json.faults_of(SCHEMA, document)
+        self.assertEqual(len(faults), 1, faults)
+        self.assertIn(words, faults[0])
+
+    def test_accepts(self):
+        self.assertEqual(validate_json.faults_of(SCHEMA, json.loads(self.text)), [])
+
+    def test_faults(self):
+        self.expect_fault(lambda d: d.pop("limits"), "'limits' is missing")
+        self.expect_fault(lambda d: d.update(extra=1), "'extra' is not allowed")
+        self.expect_fault(lambda d: d.update(schema=2), "2 is not 1")
+        self.expect_fault(lambda d: d["config"].update(ranks=0), "0 is below 1")
+        self.expect_fault(lambda d: d["config"].update(top_k=33), "33 is above 32")
+        self.expect_fault(lambda d: d["config"].update(tokens=[]), "0 items")
+        self.expect_fault(lambda d: d["config"].update(layout="rows"), "is none of")
+        self.expect_fault(lambda d: d["environment"].update(version="one"), "does not match")
+        self.expect_fault(lambda d: d["environment"].update(compiler=""), "shorter than 1")
+        self.expect_fault(lambda d: d["results"][0].update(verified=1), "not of type boolean")
+        self.expect_fault(lambda d: d["results"][0].update(us_median=0), "not above 0")
+        self.expect_fault(lambda d: d["results"][0].update(codec="fp7"), "none of anyOf")
+        self.expect_fault(lambda d: d["results"][0].update(name="x"), "'name' is not allowed")
+        self.expect_fault(lambda d: d["peers"][0].pop("name"), "'name' is missing")
+        self.expect_fault(lambda d: d["peers"][0].update(other=1), "'other' is not allowed")
+
+    def test_an_unknown_keyword_is_an_error(self):
+        with self.assertRaises(validate_json.SchemaError):
+            validate_json.faults_of({"oneOf": []}, {})
+        with self.assertRaises(validate_json.SchemaError):
+            validate_json.faults_of({"$ref": "#/$defs/none"}, {})
+
+
+if __name__ == "__main__":
+    unittest.main()
