@@ -57,8 +57,9 @@ void check_placement(const GroupFacts& facts, const DispatchRequest& request, in
                            : routing::default_capacity(request.layout, facts.placement.num_ranks(),
                                                        facts.options.max_tokens, top_k, most_local, request.alignment);
   const std::int64_t groups = request.layout == Layout::expert_slots ? std::max(most_local, 1) : 1;
-  require(capacity <= kMaxRows / groups, "capacity is {} rows{}; at most {} rows per rank are supported", capacity,
-          groups > 1 ? fmt::format(" for each of {} experts", groups) : "", kMaxRows);
+  require(capacity <= kMaxRows / groups,
+          "capacity is {} rows, times {} groups of rows; at most {} rows per rank are supported", capacity, groups,
+          kMaxRows);
   if (!request.expert_load.defined()) return;
   require(request.expert_load.dtype() == DType::int32 && request.expert_load.dimensions() == 1 &&
               request.expert_load.size(0) == local_experts,
