@@ -17,14 +17,14 @@ struct GateOptions {
   GateScore score = GateScore::sigmoid;
   int num_groups = 1;     // experts are split into this many equal groups
   int top_k_groups = 1;   // groups kept: those with the largest sum of their two best corrected scores
-  bool normalize = true;  // weights of a token sum to `scale`
-  float scale = 1.0F;
+  bool normalize = true;  // divide a token's weights by their sum, which then must not be 0
+  float scale = 1.0F;  // multiplies the weights, normalised or not
 };
 
 /// Local, host memory. For each token: score every expert (`logits`, fp32 `[tokens, experts]`), add `bias` (fp32
 /// `[experts]`, may be undefined) for the choice only, keep the best groups, then the `top_k` best experts among them,
 /// in descending corrected score, ties to the lower id. `ids` (int32 or int64) and `weights` (fp32) are `[tokens, top_k]`.
-/// Weights are uncorrected scores. Throws RY-INVALID-ARGUMENT.
+/// Weights are uncorrected scores. Logits and bias must be finite. Throws RY-INVALID-ARGUMENT.
 RAILYARD_API void gate(ConstTensorView logits, ConstTensorView bias, const GateOptions& options, TensorView ids,
                        TensorView weights);
 
