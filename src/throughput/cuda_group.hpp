@@ -2,9 +2,8 @@
 // What the kernels of one group know about it, at one rank: the heaps of all ranks, counters, and how waits end.
 #pragma once
 
+#include "device/wait_report.hpp"
 #include "throughput/cuda_control_layout.hpp"
-
-#include <railyard/error.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -30,27 +29,10 @@ struct CudaGroupState {
   [[nodiscard]] static CudaGroupState initial(std::uint64_t first_epoch);
 };
 
-enum class CudaOperation : std::uint32_t { none, route, dispatch, routed_dispatch, combine };
-enum class CudaStage : std::uint32_t { none, exchange, arrival, readers };
-
-/// Pinned host memory that the device reads while it waits; the host may write it at any time.
-struct CudaHostControl {
-  std::uint64_t timeout_ns = 0;  // of every wait, from the moment it began; 0: no limit
-  std::uint32_t abort = 0;       // nonzero ends running and later waits
-  std::uint32_t unused = 0;
-};
-
-/// Pinned host memory, written once by the first wait of the group that ended without its peer; `code` last, after a
-/// system fence. timeout, aborted, or operation_mismatch (then `expected` and `seen` are descriptors).
-struct CudaWaitReport {
-  std::uint32_t code = 0;  // railyard::ErrorCode; 0: nothing happened
-  CudaOperation operation = CudaOperation::none;
-  CudaStage stage = CudaStage::none;
-  std::int32_t peer = -1;
-  std::uint64_t epoch = 0;
-  std::uint64_t expected = 0;  // exchange: the tag (low 32 bits of the epoch); signals: the value awaited
-  std::uint64_t seen = 0;      // the tag or signal that was there instead
-};
+using CudaOperation = device::Operation;
+using CudaStage = device::Stage;
+using CudaHostControl = device::HostControl;
+using CudaWaitReport = device::WaitReport;
 
 /// By value in every launch. All pointers are valid on the launching device.
 struct CudaGroup {

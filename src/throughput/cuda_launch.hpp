@@ -28,7 +28,7 @@ inline constexpr int kCudaMaxBlocks = 1024;
 
 /// Where one (token, destination) pair went: element of CudaRoute::transfers.
 struct CudaTransfer {
-  static constexpr std::int32_t kNone = -1;  // no further destination, or left out by policy `drop`
+  static constexpr std::int32_t kNone = -1;  // unused, or left out by policy `drop`; may lie between used ones
   static constexpr std::int32_t kLost = -2;  // did not fit: the token's combine is NaN
   std::int32_t row;
   std::int32_t rank;
@@ -39,7 +39,7 @@ struct CudaTransfer {
 struct CudaRoute {
   CudaTransfer* transfers = nullptr;   // [max_tokens, slots], in the order in which combine adds; unused: row kNone
   std::int32_t* experts = nullptr;     // [max_tokens, top_k] checked ids, -1 = none
-  std::int32_t* num_tokens = nullptr;  // one: tokens of the route
+  std::int32_t* sizes = nullptr;      // [2] tokens of the route here, rows that it brings here
   int top_k = 0;
   int max_tokens = 0;  // rows of the ids
 
@@ -96,9 +96,9 @@ enum class CudaEncode : std::uint8_t {
 
 /// Caller's rows. Any address, pitch and size; 16-byte aligned ones take the fast path.
 struct CudaRows {
-  const std::byte* data = nullptr;    // null: no rows travel
+  const std::byte* data = nullptr;    // may be null without tokens
   std::size_t pitch = 0;              // bytes from row to row
-  std::size_t bytes = 0;              // of one row
+  std::size_t bytes = 0;              // of one row; 0: no rows travel
   const std::byte* scales = nullptr;  // null: none given
   std::size_t scale_pitch = 0;        // bytes from token to token
   std::size_t scale_step = 0;         // bytes from one scale of a row to the next; element size if contiguous
@@ -123,7 +123,8 @@ struct DispatchLaunch {
   ReductionOrder order = ReductionOrder::rank_ascending;
 
   CudaRows rows;
-  const float* weights = nullptr;  // [num_tokens, top_k], null: none travel
+  bool has_weights = false;        // weights travel; equal on all ranks
+  const float* weights = nullptr;  // [num_tokens, top_k]; may be null without tokens
   Tail tail = Tail::untouched;
 
   CudaGrant grant;

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Waits with a deadline. A wait that ends without its peer records who waited for what, once per group, and the kernel
+// goes on to its end without trapping: every later wait of the group ends at once.
+#pragma once
+
+#include "device/clock.cuh"
+#include "device/memory.cuh"
+#include "device/wait_report.hpp"
+
+#include <railyard/error.hpp>
+
+#include <cstdint>
+
+namespace railyard::device {
+
+/// What all waits of one launch share.
+struct WaitScope {
+  std::uint32_t* failed;  // device memory; set once
+  const HostControl* host_control;
+  WaitReport* report;
+  Operation operation;
+  std::uint64_t epoch;
+};
+
+/// What one wait is for.
+struct WaitSite {
+  Stage stage;
+  std::int32_t peer;
+  std::uint64_t expected;
+};
+
+/// Sets `failed`; the first caller of the group writes the report. The host reads `code` and then the rest.
+__device__ inline void record_failure(const WaitScope& scope, const WaitSite& site, ErrorCode code,
+                                      std::uint64_t seen) {
+  if (exchange_relaxed_device(scope.failed, 1) != 0) return;
+  WaitReport* const report = scope.report;
+  report->operation = scope.operation;
+  report->stage = site.stage;
+  report->peer = site.peer;
+  report->epoch = scope.epoch;
+  report->expected = site.expected;
+  report->seen = seen;
+  fence_acquire_release_system();
+  store_relaxed_system(&report->code, static_cast<std::uint32_t>(code));
+}
+
+/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw), the group has failed, the host
+/// aborts, or the deadline passes. False in all cases but the first. Host memory is looked at from about 100 us on.
+template <class Probe>
+__device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, Probe probe) {
+  debug_delay();
+  std::uint64_t seen = 0;
+  if (probe(seen)) return true;
+  const std::uint64_t start = global_time_ns();
+  for (std::uint32_t spins = 1;; ++spins) {
+    if (probe(seen)) return true;
+    if (spins % 32 != 0) continue;
+    if (load_relaxed_device(scope.failed) != 0) return false;
+    if (spins % 128 != 0) continue;
+    const std::uint64_t timeout = load_relaxed_system(&scope.host_control->timeout_ns);
+    const bool aborted = load_relaxed_system(&scope.host_control->abort) != 0;
+    if (aborted || (timeout != 0 && global_time_ns() - start > timeout)) {
+      record_failure(scope, site, aborted ? ErrorCode::aborted : ErrorCode::timeout, seen);
+      return false;
+    }
+  }
+}
+
+}  // namespace railyard::device

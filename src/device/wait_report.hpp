@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// How waits on the device end, as host and device both see it: who waited for what, and when to stop.
+#pragma once
+
+#include <cstdint>
+
+namespace railyard::device {
+
+enum class Operation : std::uint32_t { none, route, dispatch, routed_dispatch, combine };
+enum class Stage : std::uint32_t { none, exchange, arrival, readers };
+
+/// Pinned host memory that the device reads while it waits; the host may write it at any time.
+struct HostControl {
+  std::uint64_t timeout_ns = 0;  // of every wait, from the moment it began; 0: no limit
+  std::uint32_t abort = 0;       // nonzero ends running and later waits
+  std::uint32_t unused = 0;
+};
+
+/// Pinned host memory, written once by the first wait of the group that ended without its peer; `code` last, after a
+/// system fence: a railyard::ErrorCode, one of timeout, aborted, operation_mismatch (then `expected` and `seen` are
+/// descriptors).
+struct WaitReport {
+  std::uint32_t code = 0;  // 0: nothing happened
+  Operation operation = Operation::none;
+  Stage stage = Stage::none;
+  std::int32_t peer = -1;
+  std::uint64_t epoch = 0;
+  std::uint64_t expected = 0;  // exchange: the tag (low 32 bits of the epoch); signals: the value awaited
+  std::uint64_t seen = 0;      // the tag or signal that was there instead
+};
+
+}  // namespace railyard::device

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// Combine in throughput mode: the owner of a token pulls its rows from the ranks that computed them, and adds.
+//
+//   roles     every warp is a reducer with its own ring; block 0 also tells where y is, and waits for the readers
+//   reads     y of all ranks in their heaps, the route's transfers, biases
+//   writes    out, the result
+//   order     y -> release of the offer -> acquire -> bulk reads -> reads done -> signals; block 0 waits for everyone's
+//   ends      when out is complete and no peer reads y any more; the last block advances epoch, slot and ticket base
+#include "throughput/cuda_combine_plan.hpp"
+#include "throughput/cuda_kernels.hpp"
+#include "throughput/cuda_mailbox.cuh"
+#include "throughput/cuda_reduce.cuh"
+
+namespace railyard::throughput {
+namespace {
+
+/// What a stage of a ring holds, or will.
+struct PendingLoad {
+  static constexpr int kEnd = 0x7FFFFFFF;
+  static constexpr std::uint32_t kFirst = 1;  // of its item
+  static constexpr std::uint32_t kLast = 2;
+  static constexpr std::uint32_t kData = 4;  // there is a row
+  static constexpr std::uint32_t kNan = 8;   // a row was lost: the item is NaN
+  int item;
+  std::uint32_t flags;
+};
+static_assert(sizeof(PendingLoad) == 8);
+
+struct CombineBlock {
+  const CombineParams& p;
+  std::byte* shared;
+  CudaKindState& state;
+  std::uint64_t epoch;
+  std::uint32_t slot;
+  std::uint32_t ticket_base;
+  int num_items;  // tokens x chunks
+
+  [[nodiscard]] __device__ const CudaGroup& group() const { return p.call.group; }
+  [[nodiscard]] __device__ device::WaitScope waits() const {
+    return {&group().state->failed, group().host_control, group().report, CudaOperation::combine, epoch};
+  }
+  [[nodiscard]] __device__ std::uint64_t* readers_done(int owner, int reader) const {
+    return at<std::uint64_t>(group().heaps[owner],
+                             group().control_offset + group().control.readers_done_signal(reader));
+  }
+  [[nodiscard]] __device__ PulledRows* sources() const { return at<PulledRows>(shared, p.plan.shared.sources); }
+  [[nodiscard]] __device__ std::uint32_t* words(int source) const {
+    return at<std::uint32_t>(shared, p.plan.shared.words) + source * kGrantWords;
+  }
+  [[nodiscard]] __device__ std::uint64_t wide_word(int source, MailboxWord low) const {
+    const std::uint32_t* const word = words(source) + static_cast<int>(low);
+    return static_cast<std::uint64_t>(word[1]) << 32 | word[0];
+  }
+  [[nodiscard]] __device__ std::size_t ring_index(int stage) const {
+    return static_cast<std::size_t>(warp_index() * kCombineStages + stage);
+  }
+  [[nodiscard]] __device__ std::byte* stage(int index) const { return shared + ring_index(index) * p.plan.chunk; }
+  [[nodiscard]] __device__ std::uint64_t* barrier(int stage) const {
+    return at<std::uint64_t>(shared, p.plan.shared.barriers) + ring_index(stage);
+  }
+  [[nodiscard]] __device__ PendingLoad& pending(int stage) const {
+    return at<PendingLoad>(shared, p.plan.shared.loads)[ring_index(stage)];
+  }
+  /// Bytes of y from the row's begin to an item's, and in it.
+  [[nodiscard]] __device__ std::uint32_t chunk_begin(int item) const {
+    return static_cast<std::uint32_t>(item % p.plan.num_chunks) * p.plan.chunk;
+  }
+  [[nodiscard]] __device__ std::uint32_t chunk_bytes(int item) const {
+    return min(p.plan.chunk, p.plan.row_bytes - chunk_begin(item));
+  }
+};
+
+/// The items of one warp from ticket to load. Lane s holds the transfer of slot s.
+struct Producer {
+  const CombineBlock& block;
+  int item = PendingLoad::kEnd;  // being loaded
+  CudaTransfer transfer{CudaTransfer::kNone, 0};
+  std::uint32_t rest = 0;  // slots whose rows are still to be loaded
+  bool first = true;
+  bool lost = false;
+  int ahead_item = PendingLoad::kEnd;  // transfers under way
+  CudaTransfer ahead{CudaTransfer::kNone, 0};
+  std::uint32_t next = 0;  // lane 0: the ticket after that
+
+  __device__ void draw() {
+    const std::uint32_t first_tickets = gridDim.x * kWarps * 2;
+    if (lane_index() == 0) {
+      next = device::add_relaxed_device(&block.state.ticket, 1) - block.ticket_base + first_tickets;
+    }
+  }
+  __device__ void fetch(int fetched) {
+    const CudaRoute& route = block.p.call.route;
+    const int slots = route.slots(block.group().num_ranks);
+    ahead_item = fetched;
+    ahead = {CudaTransfer::kNone, 0};
+    if (fetched < block.num_items && lane_index() < slots) {
+      ahead = route.transfers[static_cast<std::size_t>(fetched / block.p.plan.num_chunks) * slots + lane_index()];
+    }
+  }
+  /// Takes up the fetched item.
+  __device__ void take() {
+    item = ahead_item;
+    transfer = ahead;
+    first = true;
+    const bool is_lost = transfer.row == CudaTransfer::kLost ||
+                         (transfer.row >= 0 && block.sources()[transfer.rank].exhausted != 0);
+    lost = __any_sync(~0U, static_cast<int>(is_lost)) != 0;
+    rest = __ballot_sync(~0U, static_cast<int>(transfer.row >= 0));
+    if (lost) rest = 0;
+  }
+  __device__ void advance() {
+    take();
+    const std::uint32_t ticket = __shfl_sync(~0U, next, 0);
+    fetch(static_cast<int>(min(ticket, static_cast<std::uint32_t>(PendingLoad::kEnd))));
+    if (ahead_item < block.num_items) draw();
+  }
+};
+
+/// The warp starts the next load into a free stage, or marks the end.
+__device__ __forceinline__ void produce(Producer& producer, int stage) {
+  const CombineBlock& block = producer.block;
+  if (producer.item >= block.num_items) {
+    if (lane_index() == 0) block.pending(stage) = {PendingLoad::kEnd, 0};
+    return;
+  }
+  const int slot = producer.rest != 0 ? __ffs(static_cast<int>(producer.rest)) - 1 : 0;
+  const bool has_data = producer.rest != 0;
+  producer.rest &= producer.rest - 1;
+  const bool last = producer.rest == 0;
+  if (lane_index() == slot) {
+    const std::uint32_t flags = (producer.first ? PendingLoad::kFirst : 0) | (last ? PendingLoad::kLast : 0) |
+                                (has_data ? PendingLoad::kData : 0) | (producer.lost ? PendingLoad::kNan : 0);
+    block.pending(stage) = {producer.item, flags};
+    const std::uint32_t bytes = has_data ? block.chunk_bytes(producer.item) : 0;
+    device::barrier_arrive_expecting(block.barrier(stage), bytes);
+    if (has_data) {
+      const PulledRows& source = block.sources()[producer.transfer.rank];
+      device::bulk_load(block.stage(stage),
+                        source.rows + static_cast<std::size_t>(producer.transfer.row) * source.pitch +
+                            block.chunk_begin(producer.item),
+                        bytes, block.barrier(stage));
+    }
+  }
+  producer.first = false;
+  if (last) producer.advance();
+}
+
+/// One lane's part of an item: vector v of the lane is the (v * 32 + lane)th of the chunk.
+template <DType kY>
+struct Accumulator {
+  static constexpr int kCount = kElements<kY>;
+  float values[kVectorsPerLane][kCount];
+
+  __device__ __forceinline__ void start(const CombineBlock& block, int item, int num_vectors) {
+#pragma unroll
+    for (auto& vector : values) {
+#pragma unroll
+      for (float& value : vector) value = 0.0F;
+    }
+    const CombineLaunch& call = block.p.call;
+    if (call.biases[0].data == nullptr) return;
+    const auto token = static_cast<std::size_t>(item / block.p.plan.num_chunks);
+    const std::size_t first_element = block.chunk_begin(item) / (kY == DType::fp32 ? 4 : 2);
+#pragma unroll
+    for (int which = 0; which < 2; ++which) {
+      const auto& bias = call.biases[which];
+      if (bias.data == nullptr) break;
+      const std::byte* const row = bias.data + token * bias.pitch + first_element * element_bytes(bias.dtype);
+#pragma unroll
+      for (int v = 0; v < kVectorsPerLane; ++v) {
+        const int index = v * 32 + lane_index();
+        if (index >= num_vectors) continue;
+        float loaded[kCount];
+        load_elements(row + static_cast<std::size_t>(index) * kCount * element_bytes(bias.dtype), bias.dtype,
+                      block.p.plan.vector_bias[which], loaded);
+#pragma unroll
+        for (int i = 0; i < kCount; ++i) {
+          values[v][i] = which == 0 ? loaded[i] : __fadd_rn(values[v][i], loaded[i]);
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add(const std::byte* stage, int num_vectors) {
+    uint4 vectors[kVectorsPerLane];
+#pragma unroll
+    for (int v = 0; v < kVectorsPerLane; ++v) {
+      const int index = v * 32 + lane_index();
+      vectors[v] = index < num_vectors ? reinterpret_cast<const uint4*>(stage)[index] : uint4{0, 0, 0, 0};
+    }
+#pragma unroll
+    for (int v = 0; v < kVectorsPerLane; ++v) {
+      float row[kCount];
+      unpack<kY>(vectors[v], row);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) values[v][i] = __fadd_rn(values[v][i], row[i]);
+    }
+  }
+
+  __device__ __forceinline__ void finish(const CombineBlock& block, int item, int num_vectors, bool nan) const {
+    const CombineLaunch& call = block.p.call;
+    const auto token = static_cast<std::size_t>(item / block.p.plan.num_chunks);
+    const std::size_t first_element = block.chunk_begin(item) / (kY == DType::fp32 ? 4 : 2);
+    std::byte* const row = call.out + token * call.out_pitch + first_element * element_bytes(call.out_dtype);
+#pragma unroll
+    for (int v = 0; v < kVectorsPerLane; ++v) {
+      const int index = v * 32 + lane_index();
+      if (index >= num_vectors) continue;
+      float result[kCount];
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) result[i] = nan ? __uint_as_float(0x7FFFFFFFU) : values[v][i];
+      store_elements(row + static_cast<std::size_t>(index) * kCount * element_bytes(call.out_dtype), call.out_dtype,
+                     block.p.plan.vector_out, result);
+    }
+  }
+};
+
+/// Role: reducer. Stages come in the order of the sum; a stage is loaded again as soon as the warp has read it.
+template <DType kY>
+__device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer& producer) {
+  producer.advance();
+  for (int stage = 0; stage < kCombineStages; ++stage) produce(producer, stage);
+  __syncwarp();
+  Accumulator<kY> accumulator;
+  std::uint32_t parity = 0;
+  for (int stage = 0;;) {
+    const PendingLoad load = block.pending(stage);
+    if (load.item == PendingLoad::kEnd) break;
+    const int num_vectors = static_cast<int>(block.chunk_bytes(load.item) / 16);
+    if ((load.flags & PendingLoad::kFirst) != 0) accumulator.start(block, load.item, num_vectors);
+    device::barrier_wait(block.barrier(stage), parity);
+    if ((load.flags & PendingLoad::kData) != 0) accumulator.add(block.stage(stage), num_vectors);
+    device::debug_delay();
+    __syncwarp();
+    produce(producer, stage);
+    if ((load.flags & PendingLoad::kLast) != 0) {
+      accumulator.finish(block, load.item, num_vectors, (load.flags & PendingLoad::kNan) != 0);
+    }
+    __syncwarp();
+    if (++stage == kCombineStages) {
+      stage = 0;
+      parity ^= 1;
+    }
+  }
+}
+
+/// One warp of block 0: where this rank's y is.
+__device__ void publish_offer(const CombineBlock& block) {
+  const CombineLaunch& call = block.p.call;
+  publish_grant_words(call.group, CudaKind::combine, block.slot, static_cast<std::uint32_t>(block.epoch),
+                      [&](MailboxWord word) -> std::uint64_t {
+                        switch (word) {
+                          case MailboxWord::descriptor: return call.descriptor;
+                          case MailboxWord::code: return static_cast<std::uint64_t>(call.code);
+                          case MailboxWord::payload_low: return call.y_offset;
+                          case MailboxWord::payload_high: return call.y_offset >> 32;
+                          case MailboxWord::row_pitch: return call.y_pitch / 16;
+                          case MailboxWord::wanted_low: return call.wanted_bytes;
+                          case MailboxWord::wanted_high: return call.wanted_bytes >> 32;
+                          case MailboxWord::free_low: return call.free_bytes;
+                          case MailboxWord::free_high: return call.free_bytes >> 32;
+                          case MailboxWord::rows_needed: return static_cast<std::uint64_t>(call.rows_needed);
+                          default: return 0;
+                        }
+                      });
+}
+
+/// All threads, after the offers were acquired; ends with bulk reads of them in order (chain 2).
+__device__ void find_sources(const CombineBlock& block) {
+  const int source = static_cast<int>(threadIdx.x);
+  if (source < block.group().num_ranks) {
+    const std::uint32_t* const words = block.words(source);
+    block.sources()[source] = {
+        block.group().heaps[source] + block.wide_word(source, MailboxWord::payload_low),
+        static_cast<std::size_t>(words[static_cast<int>(MailboxWord::row_pitch)]) * 16,
+        words[static_cast<int>(MailboxWord::code)] == static_cast<std::uint32_t>(ErrorCode::heap_exhausted) ? 1U : 0U};
+  }
+  device::peer_signals_to_bulk_reads();
+}
+
+/// One thread of block 0.
+__device__ void write_result(const CombineBlock& block, bool failed) {
+  CudaCombineResult result;
+  result.epoch = block.epoch;
+  result.wait_code = static_cast<std::uint32_t>(failed ? ErrorCode::suspended : ErrorCode::ok);
+  for (int rank = 0; !failed && rank < block.group().num_ranks; ++rank) {
+    if (block.sources()[rank].exhausted == 0) continue;
+    if (result.status.rank < 0) {
+      result.status.code = ErrorCode::heap_exhausted;
+      result.status.rank = rank;
+      result.status.needed = static_cast<std::int64_t>(block.wide_word(rank, MailboxWord::wanted_low));
+      result.status.capacity = static_cast<std::int64_t>(block.wide_word(rank, MailboxWord::free_low));
+    }
+    result.status.count += block.words(rank)[static_cast<int>(MailboxWord::rows_needed)];
+  }
+  if (block.p.call.result != nullptr) *block.p.call.result = result;
+  if (block.p.call.host_result != nullptr) *block.p.call.host_result = result;
+}
+
+/// Block 0, all threads: no peer reads this rank's y any more, or the group has failed.
+__device__ void wait_for_readers(const CombineBlock& block) {
+  const int reader = static_cast<int>(threadIdx.x);
+  bool done = true;
+  if (reader < block.group().num_ranks) {
+    done = device::wait_for_signal(block.waits(), CudaStage::readers, reader,  // pair: combine.read
+                                   block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep);
+  }
+  const bool failed = __syncthreads_and(static_cast<int>(done)) == 0;
+  if (failed && threadIdx.x == 0) write_result(block, true);
+}
+
+template <DType kY>
+__global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_constant__ CombineParams p) {
+  extern __shared__ __align__(128) std::byte shared_bytes[];
+  CudaGroupState& group_state = *p.call.group.state;
+  CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::combine)];
+  const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
+  const CombineBlock block{p,          shared_bytes,      state, state.epoch + 1,
+                           state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
+  const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
+  if (!failed_before) {
+    if (blockIdx.x == 0 && warp_index() == kWarps - 1) publish_offer(block);
+    Producer producer{block};
+    const int first_item = static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * warp_index();
+    producer.fetch(first_item);
+    if (lane_index() == 0) {
+      producer.next = static_cast<std::uint32_t>(first_item) + gridDim.x * kWarps;
+      for (int stage = 0; stage < kCombineStages; ++stage) device::barrier_init(block.barrier(stage));
+      device::fence_barrier_init();
+    }
+    const bool exchanged = wait_for_words(block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords,
+                                          p.call.descriptor, block.words(0), [](int, int) { return true; });
+    if (exchanged) {
+      find_sources(block);
+      if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) write_result(block, false);
+      reduce_items<kY>(block, producer);
+      device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
+        return block.readers_done(peer, block.group().rank);
+      });
+      if (blockIdx.x == 0) wait_for_readers(block);
+    } else if (blockIdx.x == 0 && threadIdx.x == 0) {
+      write_result(block, true);
+    }
+  } else if (blockIdx.x == 0 && threadIdx.x == 0) {
+    write_result(block, true);
+  }
+  if (device::is_last_block(&state.blocks_done) && threadIdx.x == 0) {
+    const CudaControlLayout& control = p.call.group.control;
+    state.ticket_base = device::load_relaxed_device(&state.ticket);
+    state.slot = block.slot + 1 == static_cast<std::uint32_t>(control.num_slots) ? 0 : block.slot + 1;
+    state.epoch = block.epoch;
+  }
+}
+
+}  // namespace
+
+const void* combine_kernel_of(DType y_dtype) {
+  switch (y_dtype) {
+    case DType::bf16: return reinterpret_cast<const void*>(&combine_kernel<DType::bf16>);
+    case DType::fp16: return reinterpret_cast<const void*>(&combine_kernel<DType::fp16>);
+    default: return reinterpret_cast<const void*>(&combine_kernel<DType::fp32>);
+  }
+}
+
+void launch_combine(const CombineLaunch& launch) {
+  const CombineParams params{launch, CombinePlan::of(launch)};
+  launch_kernel(combine_kernel_of(launch.y_dtype), &params, launch.num_blocks, params.plan.shared.bytes,
+                launch.stream);
+}
+
+}  // namespace railyard::throughput

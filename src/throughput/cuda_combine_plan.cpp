@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "throughput/cuda_combine_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace railyard::throughput {
+namespace {
+
+void require(bool condition, const std::string& message) {
+  if (!condition) throw Error(ErrorCode::invalid_argument, message);
+}
+
+bool is_float(DType dtype) { return dtype == DType::bf16 || dtype == DType::fp16 || dtype == DType::fp32; }
+
+bool aligned(const void* pointer, std::size_t pitch) {
+  return (reinterpret_cast<std::uintptr_t>(pointer) | pitch) % 16 == 0;
+}
+
+void check(const CombineLaunch& call) {
+  const CudaGroup& group = call.group;
+  require(group.num_ranks >= 1 && group.num_ranks <= kCudaMaxRanks,
+          fmt::format("{} ranks; one domain has at most {}", group.num_ranks, kCudaMaxRanks));
+  require(call.num_blocks >= 1 && call.num_blocks <= kCudaMaxBlocks,
+          fmt::format("{} blocks; the limits are 1 and {}", call.num_blocks, kCudaMaxBlocks));
+  require(call.hidden >= 8 && call.hidden % 8 == 0,
+          fmt::format("hidden is {}; it must be a positive multiple of 8", call.hidden));
+  require(is_float(call.y_dtype) && is_float(call.out_dtype), "y and out must be bf16, fp16 or fp32");
+  require(call.y_offset % 16 == 0 && call.y_pitch % 16 == 0,
+          fmt::format("y at offset {} with pitch {}; both must be multiples of 16", call.y_offset, call.y_pitch));
+  require(call.y_pitch / 16 <= 0xFFFFFFFFU, fmt::format("a pitch of {} bytes; the limit is 2^36 - 16", call.y_pitch));
+  require(call.biases[0].data != nullptr || call.biases[1].data == nullptr, "a second bias without the first");
+}
+
+}  // namespace
+
+CombinePlan CombinePlan::of(const CombineLaunch& launch) {
+  check(launch);
+  CombinePlan plan;
+  plan.row_bytes = static_cast<std::uint32_t>(launch.hidden) * static_cast<std::uint32_t>(size_of(launch.y_dtype));
+  const std::uint32_t chunks = (plan.row_bytes + kMaxChunk - 1) / kMaxChunk;
+  plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, 512));
+  plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
+  require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
+          fmt::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));
+  plan.vector_out = aligned(launch.out, launch.out_pitch);
+  for (int i = 0; i < 2; ++i) plan.vector_bias[i] = aligned(launch.biases[i].data, launch.biases[i].pitch);
+  const auto stages = static_cast<std::size_t>(kWarps) * kCombineStages;
+  const auto ranks = static_cast<std::size_t>(launch.group.num_ranks);
+  std::size_t end = stages * plan.chunk;
+  const auto append = [&end](std::size_t bytes) {
+    const std::size_t offset = end;
+    end = round_up_bytes(end + bytes, 8);
+    return static_cast<std::uint32_t>(offset);
+  };
+  plan.shared.barriers = append(stages * sizeof(std::uint64_t));
+  plan.shared.sources = append(ranks * sizeof(PulledRows));
+  plan.shared.loads = append(stages * 8);
+  plan.shared.words = append(ranks * static_cast<std::size_t>(kGrantWords) * sizeof(std::uint32_t));
+  plan.shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
+  return plan;
+}
+
+}  // namespace railyard::throughput

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// How one combine launch divides its work and its shared memory: computed by the host, read by the kernel.
+#pragma once
+
+#include "throughput/cuda_dispatch_plan.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace railyard::throughput {
+
+inline constexpr int kCombineStages = 3;             // of a warp's ring
+inline constexpr std::uint32_t kMaxChunk = 7 * 512;  // bytes of y in a stage: seven vectors per lane
+inline constexpr int kVectorsPerLane = 7;
+
+/// Where one rank's y is.
+struct PulledRows {
+  const std::byte* rows;
+  std::size_t pitch;
+  std::uint32_t exhausted;
+};
+
+/// Offsets into a block's dynamic shared memory.
+struct CombineShared {
+  std::uint32_t stages = 0;    // [warps, kCombineStages] chunk bytes
+  std::uint32_t barriers = 0;  // [warps, kCombineStages] mbarriers
+  std::uint32_t sources = 0;   // [ranks] PulledRows
+  std::uint32_t loads = 0;     // [warps, kCombineStages] PendingLoad
+  std::uint32_t words = 0;     // [ranks, kGrantWords] uint32
+  std::uint32_t bytes = 0;
+};
+
+struct CombinePlan {
+  int num_chunks = 1;         // pieces of a row
+  std::uint32_t chunk = 0;    // bytes of y in a full piece, a multiple of 512
+  std::uint32_t row_bytes = 0;
+  bool vector_out = false;    // out can be written 16 bytes at a time
+  bool vector_bias[2] = {};
+  CombineShared shared;
+
+  /// Throws railyard::Error unless the launch can be planned.
+  [[nodiscard]] static CombinePlan of(const CombineLaunch& launch);
+};
+
+/// The kernel's only parameter.
+struct CombineParams {
+  CombineLaunch call;
+  CombinePlan plan;
+};
+static_assert(sizeof(CombineParams) <= 4096, "kernel parameters hold 4096 bytes");
+
+}  // namespace railyard::throughput

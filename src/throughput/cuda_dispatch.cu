@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Dispatch in throughput mode: one kernel for route, exchange, rows and metadata.
+//
+//   roles     sender warps move rows; metadata warps write ids, weights, origins, counts, transfers, the tail
+//   reads     ids, rows, scales and weights of the caller, or an existing route
+//   writes    granted blocks of all ranks, the route, the result
+//   order     ids -> route of the slice -> last block -> counts (with an early grant) -> everyone's counts and grants
+//             -> rows and metadata -> bulk wait -> CTA barrier -> fence -> arrival signals; block 0 waits for everyone's
+//   ends      when all sources' rows are here; the last block advances epoch, slot and ticket base
+#include "throughput/cuda_exchange.cuh"
+#include "throughput/cuda_kernels.hpp"
+#include "throughput/cuda_metadata.cuh"
+#include "throughput/cuda_quantise.cuh"
+#include "throughput/cuda_route.cuh"
+#include "throughput/cuda_send.cuh"
+#include "throughput/cuda_verdict.cuh"
+
+namespace railyard::throughput {
+namespace {
+
+enum class WarpRole : std::uint8_t { sender, metadata };
+
+__device__ __forceinline__ WarpRole role_of(const DispatchPlan& plan, int warp) {
+  return warp < plan.num_senders ? WarpRole::sender : WarpRole::metadata;
+}
+
+__device__ __forceinline__ int tokens_of(const DispatchLaunch& call) {
+  const std::int32_t* const count =
+      call.operation == CudaOperation::routed_dispatch ? call.route.sizes : call.device_num_tokens;
+  return count == nullptr ? call.num_tokens : max(0, min(*count, call.num_tokens));
+}
+
+/// All threads: from the ids to this rank's counts at every rank, and the grant of block 0's last warp on the way.
+__device__ void begin_operation(const DispatchBlock& block) {
+  if (blockIdx.x == 0 && warp_index() == kWarps - 1) publish_grant(block);
+  if (!block.makes_route()) return;
+  for (int i = static_cast<int>(threadIdx.x);
+       i < block.call().placement.num_experts && block.call().placement.num_experts <= kHistogramLimit;
+       i += kCudaThreads) {
+    block.histogram()[i] = 0;
+  }
+  route_slice(block);
+  if (device::is_last_block(&block.state.blocks_routed)) publish_counts(block);
+}
+
+/// Block 0, all threads: everyone's rows are here, or the group has failed.
+__device__ void wait_for_arrivals(const DispatchBlock& block) {
+  const int source = static_cast<int>(threadIdx.x);
+  const CudaGroup& group = block.call().group;
+  bool arrived = true;
+  if (source < group.num_ranks) {
+    arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
+                                      block.arrived(group.rank, source), block.epoch * kCudaSignalStep);
+  }
+  if (__syncthreads_and(static_cast<int>(arrived)) == 0) {
+    if (threadIdx.x == 0) write_failure(block);
+    return;
+  }
+  if (block.call().host_expert_counts == nullptr || !block.makes_route()) return;
+  const CudaPlacement& placement = block.call().placement;
+  const Destination& own = block.destinations()[group.rank];
+  const int num_local = placement.first_expert[group.rank + 1] - placement.first_expert[group.rank];
+  for (int expert = static_cast<int>(threadIdx.x); expert < num_local; expert += kCudaThreads) {
+    const volatile std::int32_t* const count = own.expert_counts + expert;
+    block.call().host_expert_counts[expert] = own.capacity > 0 ? *count : 0;
+  }
+}
+
+/// All threads: rows and metadata out, signals, and in block 0 everyone's rows in.
+template <CudaEncode kEncode>
+__device__ void move_rows(const DispatchBlock& block, Sender& sender, std::int64_t entry_ns) {
+  find_destinations(block);
+  const DispatchPlan& plan = block.plan();
+  if (blockIdx.x == 0 && warp_index() == kWarps - 1) write_result(block, entry_ns);
+  switch (role_of(plan, warp_index())) {
+    case WarpRole::sender:
+      if constexpr (kEncode == CudaEncode::copy) {
+        send_copies(sender);
+      } else {
+        send_quantised(sender);
+      }
+      break;
+    case WarpRole::metadata: {
+      const std::int32_t num_rows = block.makes_route() ? own_rows(block).kept : block.call().route.sizes[1];
+      write_metadata(MetadataTeam{block, plan.num_senders}, num_rows);
+      break;
+    }
+  }
+  device::writes_to_peer_signals(block.num_ranks(), signal_share(), [&](int peer) {  // pair: dispatch.arrived
+    return block.arrived(peer, block.rank());
+  });
+  if (blockIdx.x == 0) wait_for_arrivals(block);
+}
+
+template <CudaEncode kEncode>
+__global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
+  extern __shared__ __align__(128) std::byte shared_bytes[];
+  const auto entry_ns = static_cast<std::int64_t>(device::global_time_ns());
+  CudaGroupState& group_state = *p.call.group.state;
+  CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
+  const DispatchBlock block{p,          shared_bytes,      state, state.epoch + 1,
+                            state.slot, state.ticket_base, tokens_of(p.call)};
+  const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
+  const bool sends = role_of(p.plan, warp_index()) == WarpRole::sender;
+  Sender sender{block, warp_index()};
+  if (!failed_before) {
+    if (sends) start_sender(sender);
+    begin_operation(block);
+    if (wait_for_exchange(block)) {
+      move_rows<kEncode>(block, sender, entry_ns);
+    } else {
+      if (sends) abandon_sender(sender);
+      if (blockIdx.x == 0 && threadIdx.x == 0) write_failure(block);
+    }
+  } else if (blockIdx.x == 0 && threadIdx.x == 0) {
+    write_failure(block);
+  }
+  if (device::is_last_block(&state.blocks_done) && threadIdx.x == 0) {
+    const CudaControlLayout& control = p.call.group.control;
+    state.ticket_base = device::load_relaxed_device(&state.ticket);
+    state.slot = block.slot + 1 == static_cast<std::uint32_t>(control.num_slots) ? 0 : block.slot + 1;
+    state.epoch = block.epoch;
+  }
+}
+
+}  // namespace
+
+const void* dispatch_kernel_of(CudaEncode encode) {
+  return encode == CudaEncode::copy ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy>)
+                                    : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3>);
+}
+
+void launch_dispatch(const DispatchLaunch& launch) {
+  const DispatchParams params{launch, DispatchPlan::of(launch)};
+  const bool sends = params.plan.num_senders > 0;
+  launch_kernel(dispatch_kernel_of(sends ? launch.rows.encode : CudaEncode::copy), &params, launch.num_blocks,
+                params.plan.shared.bytes, launch.stream);
+}
+
+}  // namespace railyard::throughput

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// What all roles of a dispatch block share: the launch's parameters, the operation's epoch, and shared memory by name.
+#pragma once
+
+#include "device/chains.cuh"
+#include "throughput/cuda_dispatch_plan.hpp"
+#include "throughput/cuda_mailbox.cuh"
+
+#include <railyard/route.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace railyard::throughput {
+
+struct DispatchBlock {
+  const DispatchParams& p;
+  std::byte* shared;
+  CudaKindState& state;
+  std::uint64_t epoch;
+  std::uint32_t slot;
+  std::uint32_t ticket_base;
+  int tokens;
+
+  [[nodiscard]] __device__ const DispatchLaunch& call() const { return p.call; }
+  [[nodiscard]] __device__ const DispatchPlan& plan() const { return p.plan; }
+  [[nodiscard]] __device__ int rank() const { return p.call.group.rank; }
+  [[nodiscard]] __device__ int num_ranks() const { return p.call.group.num_ranks; }
+  [[nodiscard]] __device__ std::uint32_t tag() const { return static_cast<std::uint32_t>(epoch); }
+  [[nodiscard]] __device__ bool makes_route() const { return p.call.operation != CudaOperation::routed_dispatch; }
+  [[nodiscard]] __device__ bool sends_rows() const { return p.plan.num_senders > 0; }
+  [[nodiscard]] __device__ device::WaitScope waits() const {
+    const CudaGroup& group = p.call.group;
+    return {&group.state->failed, group.host_control, group.report, p.call.operation, epoch};
+  }
+
+  /// The mailbox that `source` writes at `owner` for this operation.
+  [[nodiscard]] __device__ std::uint64_t* mailbox(int owner, int source) const {
+    return mailbox_at(p.call.group, CudaKind::dispatch, slot, owner, source);
+  }
+  /// The signal of `source`'s rows at `owner`.
+  [[nodiscard]] __device__ std::uint64_t* arrived(int owner, int source) const {
+    const CudaGroup& group = p.call.group;
+    return at<std::uint64_t>(group.heaps[owner], group.control_offset + group.control.arrived_signal(source));
+  }
+
+  [[nodiscard]] __device__ Destination* destinations() const {
+    return at<Destination>(shared, p.plan.shared.destinations);
+  }
+  [[nodiscard]] __device__ std::uint32_t& word(int source, int index) const {
+    return at<std::uint32_t>(shared, p.plan.shared.words)[source * p.plan.num_words + index];
+  }
+  [[nodiscard]] __device__ std::uint32_t word(int source, MailboxWord index) const {
+    return word(source, static_cast<int>(index));
+  }
+  [[nodiscard]] __device__ std::uint64_t wide_word(int source, MailboxWord low) const {
+    return static_cast<std::uint64_t>(word(source, static_cast<int>(low) + 1)) << 32 | word(source, low);
+  }
+  /// Rows that `source` sends to `destination`, before dropping.
+  [[nodiscard]] __device__ std::int32_t count(int source, int destination) const {
+    return static_cast<std::int32_t>(word(source, static_cast<int>(MailboxWord::counts) + destination));
+  }
+  [[nodiscard]] __device__ std::int32_t* histogram() const {
+    return at<std::int32_t>(shared, p.plan.shared.histogram);
+  }
+
+  [[nodiscard]] __device__ RouteGroup* groups() const {
+    return at<RouteGroup>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.groups);
+  }
+  [[nodiscard]] __device__ std::int32_t* slice_rows() const {
+    return at<std::int32_t>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.slice_rows);
+  }
+  [[nodiscard]] __device__ std::int32_t* slice_first() const {
+    return at<std::int32_t>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.slice_first);
+  }
+  [[nodiscard]] __device__ InvalidIds* invalid() const {
+    return at<InvalidIds>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.invalid);
+  }
+
+  /// The row of `token` at `destination`, -1 if it does not go there. `group` is its RouteGroup there.
+  [[nodiscard]] __device__ std::int32_t row_of(const RouteGroup& group, std::int32_t slice_first_row, int token,
+                                               int destination) const {
+    const unsigned bit = static_cast<unsigned>(token) % kTokensPerGroup;
+    if ((group.tokens >> bit & 1U) == 0) return -1;
+    return destinations()[destination].first + slice_first_row + group.before +
+           __popc(group.tokens & ((1U << bit) - 1U));
+  }
+};
+
+}  // namespace railyard::throughput

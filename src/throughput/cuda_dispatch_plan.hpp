@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// How one dispatch launch divides its work and its shared memory: computed by the host, read by the kernel.
+#pragma once
+
+#include "throughput/cuda_launch.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace railyard::throughput {
+
+inline constexpr int kWarps = kCudaThreads / 32;
+inline constexpr int kTokensPerGroup = 32;
+inline constexpr int kHistogramLimit = 4096;   // experts counted in shared memory; more are counted in place
+inline constexpr int kRouteBatchWords = 1024;  // (group, destination) bitmasks that a block routes at a time
+inline constexpr std::size_t kSharedLimit = 232448 - 256;  // dynamic shared memory of a block on sm_90, less static
+
+/// One (group of 32 tokens, destination): who goes there, and how many of the slice's earlier tokens do.
+struct RouteGroup {
+  std::uint32_t tokens;
+  std::int32_t before;
+};
+
+/// What a block found out about its slice of the tokens.
+struct InvalidIds {
+  std::uint32_t count;
+  std::uint32_t first_position;  // token * top_k + k
+};
+
+/// DispatchLaunch::workspace. A slice is the run of groups that one block routes.
+struct DispatchWorkspace {
+  std::size_t groups = 0;       // offsets: RouteGroup [groups, ranks]
+  std::size_t slice_rows = 0;   // int32 [slices, ranks]: rows of the slice, then of all earlier slices
+  std::size_t slice_first = 0;  // int32 [slices, ranks]
+  std::size_t invalid = 0;      // InvalidIds [slices]
+  std::size_t bytes = 0;
+
+  [[nodiscard]] static constexpr DispatchWorkspace of(int max_tokens, int num_ranks, int max_blocks) {
+    const auto ranks = static_cast<std::size_t>(num_ranks);
+    const auto slices = static_cast<std::size_t>(max_blocks);
+    const std::size_t groups = (static_cast<std::size_t>(max_tokens) + kTokensPerGroup - 1) / kTokensPerGroup;
+    DispatchWorkspace layout;
+    layout.slice_rows = round_up_bytes(groups * ranks * sizeof(RouteGroup), 128);
+    layout.slice_first = layout.slice_rows + round_up_bytes(slices * ranks * sizeof(std::int32_t), 128);
+    layout.invalid = layout.slice_first + round_up_bytes(slices * ranks * sizeof(std::int32_t), 128);
+    layout.bytes = layout.invalid + round_up_bytes(slices * sizeof(InvalidIds), 128);
+    return layout;
+  }
+};
+
+/// What the kernel knows about one destination after the exchange.
+struct Destination {
+  std::byte* rows;
+  std::byte* scales;
+  float* weights;
+  std::uint64_t* origins;
+  std::int32_t* ids;
+  std::int32_t* expert_counts;
+  std::int32_t capacity;  // rows at or beyond are not written
+  std::int32_t first;     // row of this source's first token there
+  std::uint32_t exhausted;
+  std::int32_t needed;  // rows of all sources
+};
+
+/// Offsets into a block's dynamic shared memory.
+struct DispatchShared {
+  std::uint32_t stages = 0;         // [senders, stages] stage_bytes
+  std::uint32_t barriers = 0;       // [senders, stages] mbarriers
+  std::uint32_t items = 0;          // [senders, stages] int32
+  std::uint32_t places = 0;         // [senders, stages, lookups] int2 {rank, row}
+  std::uint32_t destinations = 0;   // [ranks] Destination
+  std::uint32_t words = 0;          // [ranks, words] uint32: what the mailboxes said
+  std::uint32_t histogram = 0;      // [experts] int32
+  std::uint32_t route_masks = 0;    // [kRouteBatchWords] uint32
+  std::uint32_t route_totals = 0;   // [ranks] int32
+  std::uint32_t scratch = 0;        // [warps, 32] bytes
+  std::uint32_t bytes = 0;
+};
+
+struct DispatchPlan {
+  int num_senders = 0;       // warps that move rows; the others write metadata
+  int num_stages = 0;        // of a sender's ring
+  int num_lookups = 0;       // destinations or slots that a sender looks up: 32 or 64
+  int num_segments = 1;      // pieces that a row travels in
+  int num_words = 0;         // of a mailbox that this operation uses
+  int groups = 0;            // of tokens
+  int groups_per_slice = 0;
+  bool bulk_rows = false;    // the caller's rows can be read by bulk copies
+  bool bulk_scales = false;
+  std::uint32_t input_segment = 0;  // bytes of a caller's row in a full segment
+  std::uint32_t wire_segment = 0;   // the same on the wire
+  std::uint32_t scale_segment = 0;  // bytes of wire scales in a full segment
+  std::uint32_t stage_bytes = 0;    // of one ring stage; quantising: input and output buffer
+  std::uint32_t output_offset = 0;  // of the wire row in a stage; 0 when copying
+  std::uint32_t scale_offset = 0;   // of the wire scales in a stage
+  CudaRowShape shape;
+  DispatchShared shared;
+  DispatchWorkspace workspace;
+
+  /// Throws railyard::Error unless the launch can be planned.
+  [[nodiscard]] static DispatchPlan of(const DispatchLaunch& launch);
+};
+
+/// The kernel's only parameter.
+struct DispatchParams {
+  DispatchLaunch call;
+  DispatchPlan plan;
+};
+static_assert(sizeof(DispatchParams) <= 4096, "kernel parameters hold 4096 bytes");
+
+}  // namespace railyard::throughput

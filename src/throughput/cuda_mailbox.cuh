@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writing and awaiting mailbox words, in operations of both kinds.
+#pragma once
+
+#include "device/chains.cuh"
+#include "throughput/cuda_group.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace railyard::throughput {
+
+__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / 32; }
+__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % 32; }
+
+template <class T>
+__device__ __forceinline__ T* at(std::byte* base, std::size_t offset) {
+  return reinterpret_cast<T*>(base + offset);
+}
+
+/// This block's part of one signal: the parts of all blocks sum to kCudaSignalStep, whatever the grid.
+__device__ __forceinline__ std::uint64_t signal_share() {
+  const std::uint64_t block = blockIdx.x;
+  return (block + 1) * kCudaSignalStep / gridDim.x - block * kCudaSignalStep / gridDim.x;
+}
+
+/// The mailbox that `source` writes at `owner`.
+__device__ __forceinline__ std::uint64_t* mailbox_at(const CudaGroup& group, CudaKind kind, std::uint32_t slot,
+                                                     int owner, int source) {
+  return at<std::uint64_t>(group.heaps[owner], group.control_offset + group.control.mailbox(kind, slot, source));
+}
+
+/// One warp: the first kGrantWords words of this rank's mailbox at every rank. `value_of(word)`: its low 32 bits count.
+/// What this thread, its warp and earlier kernels of its stream wrote or finished reading is released with them.
+template <class ValueOf>
+__device__ __forceinline__ void publish_grant_words(const CudaGroup& group, CudaKind kind, std::uint32_t slot,
+                                                    std::uint32_t tag, ValueOf value_of) {
+  device::writes_to_peer_words();
+  for (int index = lane_index(); index < group.num_ranks * kGrantWords; index += 32) {
+    const int owner = (group.rank + 1 + index / kGrantWords) % group.num_ranks;
+    const int word = index % kGrantWords;
+    device::store_word(mailbox_at(group, kind, slot, owner, group.rank) + word, tag,
+                       static_cast<std::uint32_t>(value_of(static_cast<MailboxWord>(word))));
+  }
+}
+
+/// All threads of the block. Waits for those of `num_words` words of every source that `is_needed(source, word)`, into
+/// `words` [ranks, num_words]. Compares descriptors. False, in all threads, if the group has failed.
+template <class IsNeeded>
+__device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
+                                               std::uint32_t slot, int num_words, std::uint32_t descriptor,
+                                               std::uint32_t* words, IsNeeded is_needed) {
+  __shared__ int failures;
+  const auto tag = static_cast<std::uint32_t>(scope.epoch);
+  if (threadIdx.x == 0) failures = 0;
+  __syncthreads();
+  for (int index = static_cast<int>(threadIdx.x); index < group.num_ranks * num_words;
+       index += static_cast<int>(blockDim.x)) {
+    const int source = index / num_words;
+    const int word = index % num_words;
+    if (!is_needed(source, word)) continue;
+    std::uint32_t value = 0;
+    if (!device::wait_for_word(scope, source, mailbox_at(group, kind, slot, group.rank, source) + word, tag, value)) {
+      atomicOr(&failures, 1);
+      break;
+    }
+    words[index] = value;
+    if (word == static_cast<int>(MailboxWord::descriptor) && value != descriptor) {
+      device::record_failure(scope, {CudaStage::exchange, source, descriptor}, ErrorCode::operation_mismatch, value);
+      atomicOr(&failures, 1);
+    }
+  }
+  __syncthreads();
+  return failures == 0;
+}
+
+}  // namespace railyard::throughput

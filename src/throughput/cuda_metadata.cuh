@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+// Warps that write everything about rows but the rows: origins, local ids, weights and expert counts at the
+// destinations, the transfers of the route here, and this rank's own rows above the count.
+#pragma once
+
+#include "device/convert.cuh"
+#include "throughput/cuda_dispatch_block.cuh"
+
+#include <cstdint>
+
+namespace railyard::throughput {
+
+/// The metadata warps of all blocks as one team.
+struct MetadataTeam {
+  const DispatchBlock& block;
+  int first_warp;  // of this block's metadata warps
+
+  [[nodiscard]] __device__ int warps() const { return kWarps - first_warp; }
+  [[nodiscard]] __device__ int threads() const { return warps() * 32; }
+  /// Index of this warp, and of this thread, among those of all blocks; blocks come first, to spread small work.
+  [[nodiscard]] __device__ int warp() const {
+    return (warp_index() - first_warp) * static_cast<int>(gridDim.x) + static_cast<int>(blockIdx.x);
+  }
+  [[nodiscard]] __device__ int all_warps() const { return warps() * static_cast<int>(gridDim.x); }
+  [[nodiscard]] __device__ std::size_t thread() const {
+    return static_cast<std::size_t>(warp()) * 32 + static_cast<std::size_t>(lane_index());
+  }
+  [[nodiscard]] __device__ std::size_t all_threads() const { return static_cast<std::size_t>(all_warps()) * 32; }
+  [[nodiscard]] __device__ std::uint8_t* scratch() const {
+    return at<std::uint8_t>(block.shared, block.plan().shared.scratch) + warp_index() * 32;
+  }
+};
+
+/// The rows of one group of tokens at one destination: consecutive.
+struct GroupRows {
+  RouteGroup group;
+  std::int32_t first;  // row of the group's first token that goes there
+  std::int32_t kept;   // of them below the capacity
+};
+
+__device__ __forceinline__ GroupRows rows_of_group(const DispatchBlock& block, int group, int destination) {
+  const int num_ranks = block.num_ranks();
+  GroupRows rows;
+  rows.group = block.groups()[static_cast<std::size_t>(group) * num_ranks + destination];
+  const Destination& target = block.destinations()[destination];
+  rows.first = target.first + rows.group.before +
+               block.slice_first()[group / block.plan().groups_per_slice * num_ranks + destination];
+  rows.kept = max(0, min(target.capacity - rows.first, __popc(rows.group.tokens)));
+  return rows;
+}
+
+/// One warp. The i-th token of `tokens` (a bitmask) into scratch[i].
+__device__ __forceinline__ void list_tokens(std::uint8_t* scratch, std::uint32_t tokens) {
+  __syncwarp();
+  const auto lane = static_cast<unsigned>(lane_index());
+  if ((tokens >> lane & 1U) != 0) scratch[__popc(tokens & ((1U << lane) - 1U))] = static_cast<std::uint8_t>(lane);
+  __syncwarp();
+}
+
+/// One warp: origins, local ids and weights of one group's rows at one destination, coalesced over rows and k.
+__device__ inline void write_group(const MetadataTeam& team, int group, int destination) {
+  const DispatchBlock& block = team.block;
+  const DispatchLaunch& call = block.call();
+  const Destination& target = block.destinations()[destination];
+  const GroupRows rows = rows_of_group(block, group, destination);
+  if (rows.kept == 0) return;
+  const std::uint8_t* const listed = team.scratch();
+  list_tokens(team.scratch(), rows.group.tokens);
+  const int top_k = call.route.top_k;
+  const int first_token = group * kTokensPerGroup;
+  const int first_expert = __ldg(call.placement.first_expert + destination);
+  const int num_local = __ldg(call.placement.first_expert + destination + 1) - first_expert;
+  const auto local_id = [&](int token, int k) {
+    const int expert = call.route.experts[static_cast<std::size_t>(token) * top_k + k];
+    const int local = expert - first_expert;
+    return expert >= 0 && local >= 0 && local < num_local ? local : -1;
+  };
+  if (lane_index() < rows.kept) {
+    const int token = first_token + listed[lane_index()];
+    int k = 0;
+    while (local_id(token, k) < 0) ++k;
+    target.origins[rows.first + lane_index()] = static_cast<std::uint64_t>(static_cast<std::uint32_t>(token)) |
+                                                static_cast<std::uint64_t>(block.rank()) << 32 |
+                                                static_cast<std::uint64_t>(k) << 48;
+  }
+  const bool counts_here = call.placement.num_experts <= kHistogramLimit;
+  const std::uint32_t inverse = (65536U + static_cast<std::uint32_t>(top_k) - 1U) / static_cast<std::uint32_t>(top_k);
+  const std::size_t first_value = static_cast<std::size_t>(rows.first) * top_k;
+  for (int index = lane_index(); index < rows.kept * top_k; index += 32) {
+    const int row = static_cast<int>(static_cast<std::uint32_t>(index) * inverse >> 16);  // exact below 1024
+    const int k = index - row * top_k;
+    const int token = first_token + listed[row];
+    const int local = local_id(token, k);
+    target.ids[first_value + index] = local;
+    if (call.has_weights) {
+      target.weights[first_value + index] =
+          local >= 0 ? call.weights[static_cast<std::size_t>(token) * top_k + k] : 0.0F;
+    }
+    if (local < 0) continue;
+    if (counts_here) {
+      atomicAdd(block.histogram() + first_expert + local, 1);
+    } else {
+      device::add_relaxed_system(target.expert_counts + local, 1);
+    }
+  }
+}
+
+/// One lane per token: the transfers of one group, in the order in which combine adds them.
+__device__ inline void write_transfers(const DispatchBlock& block, int group) {
+  const DispatchLaunch& call = block.call();
+  const int token = group * kTokensPerGroup + lane_index();
+  if (token >= block.tokens) return;
+  const int num_ranks = block.num_ranks();
+  const int top_k = call.route.top_k;
+  const int slots = call.route.slots(num_ranks);
+  const std::int32_t* const experts = call.route.experts + static_cast<std::size_t>(token) * top_k;
+  CudaTransfer* const transfers = call.route.transfers + static_cast<std::size_t>(token) * slots;
+  std::uint64_t ranks = 0;
+  std::uint32_t last = 0;  // k of each rank's highest entry
+  for (int k = top_k - 1; k >= 0; --k) {
+    if (experts[k] < 0) continue;
+    const std::uint64_t bit = std::uint64_t{1} << __ldg(call.placement.rank_of_expert + experts[k]);
+    if ((ranks & bit) == 0) last |= 1U << k;
+    ranks |= bit;
+  }
+  for (std::uint32_t rest = last; rest != 0; rest &= rest - 1) {
+    const int k = __ffs(static_cast<int>(rest)) - 1;
+    const int destination = __ldg(call.placement.rank_of_expert + experts[k]);
+    const int slot = call.order == ReductionOrder::highest_k
+                         ? __popc(last & ((1U << k) - 1U))
+                         : __popcll(ranks & ((std::uint64_t{1} << destination) - 1));
+    const Destination& target = block.destinations()[destination];
+    std::int32_t row = block.row_of(
+        block.groups()[static_cast<std::size_t>(group) * num_ranks + destination],
+        block.slice_first()[group / block.plan().groups_per_slice * num_ranks + destination], token, destination);
+    if (row >= target.capacity) {
+      const bool left_out = call.overflow == OverflowPolicy::drop && target.exhausted == 0;
+      row = left_out ? CudaTransfer::kNone : CudaTransfer::kLost;
+    }
+    transfers[slot] = {row, destination};
+  }
+  for (int slot = __popcll(ranks); slot < slots; ++slot) transfers[slot] = {CudaTransfer::kNone, 0};
+}
+
+/// One lane per token: the weights of one group's rows along a route that exists.
+__device__ inline void write_routed_weights(const DispatchBlock& block, int group) {
+  const DispatchLaunch& call = block.call();
+  const int token = group * kTokensPerGroup + lane_index();
+  if (token >= block.tokens) return;
+  const int top_k = call.route.top_k;
+  const int slots = call.route.slots(block.num_ranks());
+  const std::size_t first = static_cast<std::size_t>(token) * top_k;
+  for (int slot = 0; slot < slots; ++slot) {
+    const CudaTransfer transfer = call.route.transfers[static_cast<std::size_t>(token) * slots + slot];
+    if (transfer.row < 0) continue;
+    const Destination& target = block.destinations()[transfer.rank];
+    if (transfer.row >= target.capacity) continue;
+    for (int k = 0; k < top_k; ++k) {
+      const int expert = call.route.experts[first + k];
+      const bool there = expert >= 0 && __ldg(call.placement.rank_of_expert + expert) == transfer.rank;
+      target.weights[static_cast<std::size_t>(transfer.row) * top_k + k] = there ? call.weights[first + k] : 0.0F;
+    }
+  }
+}
+
+/// All metadata threads: `count` words of 32 bits from `first` on, wherever that is.
+__device__ inline void fill_words(const MetadataTeam& team, std::uint32_t* first, std::size_t count,
+                                  std::uint32_t value) {
+  const std::size_t head = min(count, (16 - reinterpret_cast<std::uintptr_t>(first) % 16) % 16 / 4);
+  const std::size_t vectors = (count - head) / 4;
+  for (std::size_t i = team.thread(); i < head; i += team.all_threads()) first[i] = value;
+  auto* const body = reinterpret_cast<uint4*>(first + head);
+  for (std::size_t i = team.thread(); i < vectors; i += team.all_threads()) body[i] = {value, value, value, value};
+  for (std::size_t i = head + vectors * 4 + team.thread(); i < count; i += team.all_threads()) first[i] = value;
+}
+
+/// All metadata threads: this rank's rows from `num_rows` to its capacity. No sender writes there.
+__device__ inline void fill_tail(const MetadataTeam& team, std::int32_t num_rows) {
+  const DispatchBlock& block = team.block;
+  const DispatchLaunch& call = block.call();
+  const Destination& own = block.destinations()[block.rank()];
+  if (num_rows >= own.capacity) return;
+  const auto first = static_cast<std::size_t>(num_rows);
+  const std::size_t count = static_cast<std::size_t>(own.capacity) - first;
+  const auto top_k = static_cast<std::size_t>(call.route.top_k);
+  const auto words = [](auto* pointer) { return reinterpret_cast<std::uint32_t*>(pointer); };
+  if (block.makes_route()) {
+    fill_words(team, words(own.origins + first), count * 2, ~0U);
+    fill_words(team, words(own.ids + first * top_k), count * top_k, ~0U);
+  }
+  if (!block.sends_rows()) return;
+  if (call.has_weights) fill_words(team, words(own.weights + first * top_k), count * top_k, 0);
+  if (call.tail == Tail::untouched) return;
+  const std::uint32_t value = call.tail == Tail::zero ? 0 : ~0U;
+  const CudaRowShape& shape = block.plan().shape;
+  fill_words(team, words(own.rows + first * shape.row_pitch), count * shape.row_pitch / 4, value);
+  fill_words(team, words(own.scales + first * shape.scale_pitch), count * shape.scale_pitch / 4, value);
+}
+
+/// All metadata threads: what this block counted, to the destinations.
+__device__ inline void flush_histogram(const MetadataTeam& team) {
+  const DispatchBlock& block = team.block;
+  const CudaPlacement& placement = block.call().placement;
+  if (placement.num_experts > kHistogramLimit) return;
+  device::named_barrier(1, team.threads());
+  const int first = static_cast<int>(threadIdx.x) - team.first_warp * 32;
+  for (int expert = first; expert < placement.num_experts; expert += team.threads()) {
+    const std::int32_t count = block.histogram()[expert];
+    if (count == 0) continue;
+    const int destination = placement.rank_of_expert[expert];
+    device::add_relaxed_system(
+        block.destinations()[destination].expert_counts + (expert - placement.first_expert[destination]), count);
+  }
+}
+
+/// Role: metadata. Ends with an early fence, so that the one before the signal finds little left to wait for.
+__device__ inline void write_metadata(const MetadataTeam& team, std::int32_t num_rows) {
+  const DispatchBlock& block = team.block;
+  for (int group = team.warp(); group < block.plan().groups; group += team.all_warps()) {
+    if (block.makes_route()) {
+      for (int lookup = 0; lookup < block.num_ranks(); ++lookup) {
+        const int destination = (block.rank() + 1 + lookup) % block.num_ranks();
+        if (block.destinations()[destination].capacity > 0) write_group(team, group, destination);
+      }
+      write_transfers(block, group);
+    } else if (block.call().has_weights) {
+      write_routed_weights(block, group);
+    }
+  }
+  fill_tail(team, num_rows);
+  if (block.makes_route()) flush_histogram(team);
+  device::fence_acquire_release_system();
+}
+
+}  // namespace railyard::throughput

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Making the route inside the dispatch kernel. Each block routes one slice of the tokens:
+//
+//   ids -> checked experts (kept by the route) and, per 32 tokens and destination, a bitmask
+//       -> prefix sums inside the slice -> the last block: sums over slices, counts to every rank
+//
+// A token's row is then: rows of lower source ranks + rows of earlier slices + prefix in the slice + popcount below it.
+#pragma once
+
+#include "throughput/cuda_dispatch_block.cuh"
+
+#include <cstdint>
+
+namespace railyard::throughput {
+
+/// Checked expert ids of one token, and the ranks they are on.
+struct RoutedToken {
+  std::uint64_t ranks = 0;
+  std::uint32_t invalid = 0;
+  std::uint32_t first_invalid_k = 0;
+};
+
+template <class Id>
+__device__ __forceinline__ RoutedToken route_token(const DispatchBlock& block, int token) {
+  const DispatchLaunch& call = block.call();
+  const int top_k = call.route.top_k;
+  const auto num_experts = static_cast<Id>(call.placement.num_experts);
+  const std::size_t first = static_cast<std::size_t>(token) * static_cast<std::size_t>(top_k);
+  const Id* const ids = static_cast<const Id*>(call.ids) + first;
+  std::int32_t* const experts = call.route.experts + first;
+  RoutedToken routed;
+  constexpr int kBatch = 8;  // loads in flight
+  for (int begin = 0; begin < top_k; begin += kBatch) {
+    Id batch[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) batch[i] = begin + i < top_k ? __ldg(ids + begin + i) : Id{-1};
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (begin + i >= top_k) break;
+      const Id id = batch[i];
+      const bool valid = id >= 0 && id < num_experts;
+      experts[begin + i] = valid ? static_cast<std::int32_t>(id) : -1;
+      if (valid) {
+        routed.ranks |= std::uint64_t{1} << __ldg(call.placement.rank_of_expert + id);
+      } else if (id != -1) {
+        if (routed.invalid == 0) routed.first_invalid_k = static_cast<std::uint32_t>(begin + i);
+        ++routed.invalid;
+      }
+    }
+  }
+  return routed;
+}
+
+/// Bitmasks of `num_groups` groups from `first_group` into shared memory. Counts invalid ids into `invalid`.
+__device__ inline void mark_groups(const DispatchBlock& block, int first_group, int num_groups, InvalidIds* invalid) {
+  const DispatchLaunch& call = block.call();
+  const int num_ranks = block.num_ranks();
+  std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
+  for (int index = warp_index(); index < num_groups; index += kWarps) {
+    const int token = (first_group + index) * kTokensPerGroup + lane_index();
+    RoutedToken routed;
+    if (token < block.tokens) {
+      routed = call.ids_are_int64 ? route_token<long long>(block, token) : route_token<int>(block, token);
+    }
+    if (routed.invalid > 0) {
+      atomicAdd(&invalid->count, routed.invalid);
+      atomicMin(&invalid->first_position,
+                static_cast<std::uint32_t>(token) * static_cast<std::uint32_t>(call.route.top_k) + routed.first_invalid_k);
+    }
+    for (int destination = 0; destination < num_ranks; ++destination) {
+      const std::uint32_t mask = __ballot_sync(~0U, static_cast<int>(routed.ranks >> destination & 1U));
+      if (lane_index() == destination % 32) masks[index * num_ranks + destination] = mask;
+    }
+  }
+}
+
+/// Prefix sums of a batch of groups, continuing from `totals`; one warp per destination.
+__device__ inline void scan_groups(const DispatchBlock& block, int first_group, int num_groups) {
+  const int num_ranks = block.num_ranks();
+  const std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
+  std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
+  for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
+    std::int32_t total = totals[destination];
+    for (int begin = 0; begin < num_groups; begin += 32) {
+      const int index = begin + lane_index();
+      const std::uint32_t mask = index < num_groups ? masks[index * num_ranks + destination] : 0;
+      const std::int32_t here = __popc(mask);
+      std::int32_t sum = here;
+#pragma unroll
+      for (int offset = 1; offset < 32; offset *= 2) {
+        const std::int32_t below = __shfl_up_sync(~0U, sum, offset);
+        if (lane_index() >= offset) sum += below;
+      }
+      if (index < num_groups) {
+        block.groups()[static_cast<std::size_t>(first_group + index) * static_cast<std::size_t>(num_ranks) +
+                       static_cast<std::size_t>(destination)] = {mask, total + sum - here};
+      }
+      total += __shfl_sync(~0U, sum, 31);
+    }
+    __syncwarp();
+    if (lane_index() == 0) totals[destination] = total;
+  }
+}
+
+/// All threads. Routes this block's slice: groups, row sums and invalid ids go to the workspace.
+__device__ inline void route_slice(const DispatchBlock& block) {
+  __shared__ InvalidIds invalid;
+  const DispatchPlan& plan = block.plan();
+  const int num_ranks = block.num_ranks();
+  const int slice = static_cast<int>(blockIdx.x);
+  const int begin = min(slice * plan.groups_per_slice, plan.groups);
+  const int end = min(begin + plan.groups_per_slice, plan.groups);
+  const int batch = kRouteBatchWords / num_ranks;
+  std::int32_t* const totals = at<std::int32_t>(block.shared, plan.shared.route_totals);
+  for (int rank = static_cast<int>(threadIdx.x); rank < num_ranks; rank += kCudaThreads) totals[rank] = 0;
+  if (threadIdx.x == 0) invalid = {0, ~0U};
+  __syncthreads();
+  for (int first = begin; first < end; first += batch) {
+    const int count = min(batch, end - first);
+    mark_groups(block, first, count, &invalid);
+    __syncthreads();
+    scan_groups(block, first, count);
+    __syncthreads();
+  }
+  for (int rank = static_cast<int>(threadIdx.x); rank < num_ranks; rank += kCudaThreads) {
+    block.slice_rows()[slice * num_ranks + rank] = totals[rank];
+  }
+  if (threadIdx.x == 0) block.invalid()[slice] = invalid;
+}
+
+/// The last block, all threads: sums over slices, and this source's counts to every rank. This rank's own words come
+/// last and carry the workspace with them (chain 5), to the other blocks of this grid.
+__device__ inline void publish_counts(const DispatchBlock& block) {
+  const DispatchLaunch& call = block.call();
+  const int num_ranks = block.num_ranks();
+  const int slices = static_cast<int>(gridDim.x);
+  const int thread = static_cast<int>(threadIdx.x);
+  std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
+  __shared__ std::uint32_t invalid_words[3];  // count, first id low, high
+  if (thread < num_ranks) {
+    std::int32_t sum = 0;
+    for (int slice = 0; slice < slices; ++slice) {
+      block.slice_first()[slice * num_ranks + thread] = sum;
+      sum += block.slice_rows()[slice * num_ranks + thread];
+    }
+    totals[thread] = sum;
+  }
+  if (thread == kCudaThreads - 1) {
+    std::uint64_t count = 0;
+    std::int64_t first_id = 0;
+    for (int slice = 0; slice < slices; ++slice) {
+      const InvalidIds invalid = block.invalid()[slice];
+      if (invalid.count > 0 && count == 0) {
+        first_id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[invalid.first_position]
+                                      : static_cast<const std::int32_t*>(call.ids)[invalid.first_position];
+      }
+      count += invalid.count;
+    }
+    invalid_words[0] = static_cast<std::uint32_t>(min(count, std::uint64_t{0x7FFFFFFF}));
+    invalid_words[1] = static_cast<std::uint32_t>(first_id);
+    invalid_words[2] = static_cast<std::uint32_t>(first_id >> 32);
+  }
+  __syncthreads();
+  const int words = num_ranks + 3;
+  const auto publish = [&](int owner, int index) {
+    const std::uint32_t value = index < 3 ? invalid_words[index] : static_cast<std::uint32_t>(totals[index - 3]);
+    device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + index,
+                       block.tag(), value);
+  };
+  for (int index = thread; index < (num_ranks - 1) * words; index += kCudaThreads) {
+    publish((block.rank() + 1 + index / words) % num_ranks, index % words);
+  }
+  for (int index = thread; index < words; index += kCudaThreads) {
+    device::writes_to_peer_words();
+    publish(block.rank(), index);
+  }
+}
+
+}  // namespace railyard::throughput
