@@ -140,17 +140,17 @@ TEST(Series, MedianAndPercentileOfKnownValues) {
 TEST(TimeTogether, TakesTheSlowestRankAndLeavesPreparationOut) {
   World world = World::threads(3);
   const Series series =
-      time_together(world, 1, 5,
-                    {.prepare = [](int, int) { std::this_thread::sleep_for(std::chrono::milliseconds(30)); },
+      time_together(world, 1, 3,
+                    {.prepare = [](int, int) { std::this_thread::sleep_for(std::chrono::milliseconds(150)); },
                      .work =
                          [](int rank, int) {
                            if (rank == 1) {
                              std::this_thread::sleep_for(std::chrono::milliseconds(5));
                            }
                          }});
-  EXPECT_EQ(series.size(), 5U);
+  EXPECT_EQ(series.size(), 3U);
   EXPECT_GE(series.median(), 5000.0);
-  EXPECT_LT(series.median(), 30000.0);
+  EXPECT_LT(series.median(), 150000.0);
 }
 
 TEST(TimeTogether, NobodyStartsBeforeTheLastIsReady) {
@@ -166,6 +166,26 @@ TEST(TimeTogether, NobodyStartsBeforeTheLastIsReady) {
                              }
                            }});
   EXPECT_EQ(early.load(), 0);
+}
+
+TEST(TimeInTurn, AlternatesAndKeepsTheSeriesApart) {
+  World world = World::threads(2);
+  std::vector<int> order;
+  const auto sleep_on_rank_0 = [&order](int number, std::chrono::milliseconds time) {
+    return TimedWork{.work = [&order, number, time](int rank, int) {
+      if (rank == 0) {
+        order.push_back(number);
+        std::this_thread::sleep_for(time);
+      }
+    }};
+  };
+  const std::vector<Series> series = time_in_turn(
+      world, 1, 2,
+      {sleep_on_rank_0(1, std::chrono::milliseconds(0)), sleep_on_rank_0(2, std::chrono::milliseconds(60))});
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 1, 2, 1, 2}));
+  ASSERT_EQ(series.size(), 2U);
+  EXPECT_GE(series[1].median(), 60000.0);
+  EXPECT_LT(series[0].median(), 60000.0);
 }
 
 TEST(TimeTogether, AFailingRankEndsTheOthersAndIsNamed) {

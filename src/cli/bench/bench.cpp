@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 namespace railyard::cli::bench {
 namespace {
 
@@ -19,17 +21,18 @@ void measure_link(World& world, Run& run) {
   const Options& options = run.options;
   for (const int tokens : options.tokens) {
     const std::int64_t bytes = std::int64_t{tokens} * options.hidden * static_cast<std::int64_t>(size_of(DType::bf16));
-    const CopyLimit copies =
-        measure_copies(world, options, std::vector<std::int64_t>(static_cast<std::size_t>(options.ranks), bytes));
-    run.limits.copies.push_back(
-        {"memcpy", tokens, copies.bytes, copies.series.median(), copies.gigabytes_per_second()});
+    Copies copies(world, options.seed, std::vector<std::int64_t>(static_cast<std::size_t>(options.ranks), bytes));
+    const Series series =
+        time_together(world, std::max(options.warmup, copies.num_slots()), options.iterations, copies.timed());
+    const double gbps = static_cast<double>(bytes) / series.median() * 1e-3;
+    run.limits.copies.push_back({"memcpy", tokens, bytes, series.median(), gbps});
     Result& result = run.results.emplace_back();
     result.operation = "memcpy";
     result.algorithm = "memcpy";
     result.tokens = tokens;
-    result.times = Times{copies.series.median(), copies.series.p99()};
-    result.gbps = copies.gigabytes_per_second();
-    result.verified = copies.verified;
+    result.times = Times{series.median(), series.p99()};
+    result.gbps = gbps;
+    result.verified = copies.verified();
   }
   if (const FlagLatency flag = measure_flag(world, options); flag.measured) {
     run.limits.flag_us = flag.median_us;
@@ -61,6 +64,7 @@ ExitStatus run(const Options& options) {
   Run run;
   run.environment = Environment::detect();
   run.options = options;
+  require_writable(options.json);
   std::FILE* stream = text_stream(options.json);
   print_heading(stream, run);
   World world = World::threads(options.ranks);

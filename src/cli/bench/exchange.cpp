@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace railyard::cli::bench {
 namespace {
@@ -88,37 +89,47 @@ class Measurement {
     result.wire_bytes = wire_bytes;
     result.verified = verified_;
     if (verified_) {
-      const Series series =
-          time_together(session_.world(), std::max(options.warmup, session_.num_slots()), options.iterations, timed);
-      result.times = Times{series.median(), series.p99()};
-      result.gbps = static_cast<double>(wire_bytes) / series.median() * 1e-3;
-      if (!bytes.empty()) {
-        result.limit_ratio = series.median() / add_limit(operation, bytes);
-      }
+      time(result, bytes, timed);
     }
     run_.results.push_back(std::move(result));
     return run_.results.back();
   }
 
  private:
-  double add_limit(const std::string& operation, const std::vector<std::int64_t>& bytes) {
+  void time(Result& result, const std::vector<std::int64_t>& bytes, const TimedWork& timed) {
     const Options& options = session_.options();
-    const CopyLimit limit = measure_copies(session_.world(), options, bytes);
-    const double median = limit.series.median();
-    run_.limits.copies.push_back({operation, session_.tokens(), limit.bytes, median, limit.gigabytes_per_second()});
-    if (!options.peers.empty()) {
+    std::vector<TimedWork> works{timed};
+    std::optional<Copies> copies;
+    int warmup = std::max(options.warmup, session_.num_slots());
+    if (!bytes.empty()) {
+      copies.emplace(session_.world(), options.seed, bytes);
+      works.push_back(copies->timed());
+      warmup = std::max(warmup, copies->num_slots());
+    }
+    const std::vector<Series> series = time_in_turn(session_.world(), warmup, options.iterations, works);
+    result.times = Times{series[0].median(), series[0].p99()};
+    result.gbps = static_cast<double>(result.wire_bytes) / series[0].median() * 1e-3;
+    if (copies) {
+      result.limit_ratio = series[0].median() / series[1].median();
+      add_limit(result.operation, *copies, series[1]);
+    }
+  }
+
+  void add_limit(const std::string& operation, const Copies& copies, const Series& series) {
+    const double gbps = static_cast<double>(copies.most_bytes()) / series.median() * 1e-3;
+    run_.limits.copies.push_back({operation, session_.tokens(), copies.most_bytes(), series.median(), gbps});
+    if (!session_.options().peers.empty()) {
       Result& peer = run_.peers.emplace_back();
       peer.name = "memcpy";
       peer.operation = operation;
       peer.algorithm = "memcpy";
       peer.tokens = session_.tokens();
-      peer.wire_bytes = limit.bytes;
-      peer.times = Times{median, limit.series.p99()};
-      peer.gbps = limit.gigabytes_per_second();
+      peer.wire_bytes = copies.most_bytes();
+      peer.times = Times{series.median(), series.p99()};
+      peer.gbps = gbps;
       peer.limit_ratio = 1.0;
-      peer.verified = limit.verified;
+      peer.verified = copies.verified();
     }
-    return median;
   }
 
   Session& session_;

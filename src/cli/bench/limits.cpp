@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/limits.hpp"
 
-#include "cli/bench/buffer.hpp"
 #include "cli/environment.hpp"
 #include "codecs/codec.hpp"
 #include "codecs/implementation.hpp"
@@ -31,42 +30,46 @@ int slots_beyond_cache(std::size_t bytes) {
   return static_cast<int>(std::clamp<std::size_t>(slots, 2, kMostSlots));
 }
 
-CopyLimit measure_copies(World& world, const Options& options, const std::vector<std::int64_t>& bytes) {
-  const std::int64_t sum = std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
-  const int slots = slots_beyond_cache(2 * static_cast<std::size_t>(sum));
-  struct Pair {
-    Buffer source;
-    Buffer destination;
-  };
-  std::vector<std::vector<Pair>> pairs(bytes.size());
+Copies::Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes)
+    : slots_(slots_beyond_cache(
+          2 * static_cast<std::size_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})))),
+      pairs_(bytes.size()) {
   world.run([&](Rank& rank) {
     const auto index = static_cast<std::size_t>(rank.index());
     const auto size = static_cast<std::size_t>(bytes[index]);
-    Random random(options.seed, 1U << 29U | index);
-    for (int slot = 0; slot < slots; ++slot) {
-      Pair& pair = pairs[index].emplace_back(Pair{Buffer(size), Buffer(size)});
-      fill_random(pair.source.data(), DType::bf16, size / 2, random);
+    Random random(seed, 1U << 29U | index);
+    for (int slot = 0; slot < slots_; ++slot) {
+      Pair& pair = pairs_[index].emplace_back(Pair{Buffer(size), Buffer(size)});
+      fill_random(pair.source.data(), DType::fp8_e4m3, size, random);
       std::fill_n(pair.destination.data(), size, std::byte{0xFF});
     }
   });
-  const auto pair_of = [&](int rank, int iteration) -> Pair& {
-    return pairs[static_cast<std::size_t>(rank)][static_cast<std::size_t>(iteration % slots)];
-  };
-  Series series =
-      time_together(world, std::max(options.warmup, slots), options.iterations, {.work = [&](int rank, int iteration) {
-                      Pair& pair = pair_of(rank, iteration);
-                      if (pair.source.bytes() > 0) {
-                        std::memcpy(pair.destination.data(), pair.source.data(), pair.source.bytes());
-                      }
-                    }});
-  bool verified = true;
-  for (const std::vector<Pair>& own : pairs) {
-    for (const Pair& pair : own) {
-      verified = verified && (pair.source.bytes() == 0 || std::memcmp(pair.source.data(), pair.destination.data(),
-                                                                      pair.source.bytes() / 2 * 2) == 0);
+}
+
+TimedWork Copies::timed() {
+  return {.work = [this](int rank, int iteration) {
+    Pair& pair = pairs_[static_cast<std::size_t>(rank)][static_cast<std::size_t>(iteration % slots_)];
+    if (pair.source.bytes() > 0) {
+      std::memcpy(pair.destination.data(), pair.source.data(), pair.source.bytes());
     }
+  }};
+}
+
+std::int64_t Copies::most_bytes() const {
+  std::size_t most = 0;
+  for (const std::vector<Pair>& own : pairs_) {
+    most = std::max(most, own.front().source.bytes());
   }
-  return {*std::max_element(bytes.begin(), bytes.end()), std::move(series), verified};
+  return static_cast<std::int64_t>(most);
+}
+
+bool Copies::verified() const {
+  return std::all_of(pairs_.begin(), pairs_.end(), [](const std::vector<Pair>& own) {
+    return std::all_of(own.begin(), own.end(), [](const Pair& pair) {
+      return pair.source.bytes() == 0 ||
+             std::memcmp(pair.source.data(), pair.destination.data(), pair.source.bytes()) == 0;
+    });
+  });
 }
 
 FlagLatency measure_flag(World& world, const Options& options) {

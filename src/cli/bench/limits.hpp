@@ -2,6 +2,7 @@
 // What this machine can do at best: the figures that results stand beside.
 #pragma once
 
+#include "cli/bench/buffer.hpp"
 #include "cli/bench/options.hpp"
 #include "cli/bench/timing.hpp"
 
@@ -14,18 +15,29 @@ namespace railyard::cli::bench {
 /// How many slots of `bytes` each, all ranks together, exceed the last-level cache twice: at least 2, at most 64.
 [[nodiscard]] int slots_beyond_cache(std::size_t bytes);
 
-struct CopyLimit {
-  std::int64_t bytes = 0;  // copied by the rank that copies most
-  Series series;
-  bool verified = false;  // the copies equal their sources
+/// Copies of so many bytes by rank, `bytes[r]` by rank r in one memcpy, from and to memory whose pages are there and
+/// that has left the caches.
+class Copies {
+ public:
+  Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes);
 
-  /// Of the busiest rank.
-  [[nodiscard]] double gigabytes_per_second() const { return static_cast<double>(bytes) / series.median() * 1e-3; }
+  /// What all ranks do at once, to be timed.
+  [[nodiscard]] TimedWork timed();
+  [[nodiscard]] int num_slots() const noexcept { return slots_; }
+  /// Of the rank that copies most.
+  [[nodiscard]] std::int64_t most_bytes() const;
+  /// Whether every copy equals its source. After at least `num_slots()` iterations.
+  [[nodiscard]] bool verified() const;
+
+ private:
+  struct Pair {
+    Buffer source;
+    Buffer destination;
+  };
+
+  int slots_;
+  std::vector<std::vector<Pair>> pairs_;  // [rank][slot]
 };
-
-/// All ranks copy at once, rank r `bytes[r]` bytes in one memcpy, from and to memory whose pages are there and that has
-/// left the caches.
-[[nodiscard]] CopyLimit measure_copies(World& world, const Options& options, const std::vector<std::int64_t>& bytes);
 
 /// One way of a flag between two threads, in microseconds: half of a round trip of release stores and acquire loads.
 /// 0 if there is only one rank.

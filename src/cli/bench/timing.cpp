@@ -50,22 +50,30 @@ double Series::p99() const {
 }
 
 Series time_together(World& world, int warmup, int iterations, const TimedWork& timed) {
-  const auto ranks = static_cast<std::size_t>(world.size());
-  std::vector<std::vector<double>> microseconds(ranks, std::vector<double>(static_cast<std::size_t>(iterations)));
+  return time_in_turn(world, warmup, iterations, {timed}).front();
+}
+
+std::vector<Series> time_in_turn(World& world, int warmup, int iterations, const std::vector<TimedWork>& works) {
+  using Table = std::vector<std::vector<double>>;  // [rank][iteration]
+  const auto count = static_cast<std::size_t>(iterations);
+  std::vector<Table> microseconds(works.size(),
+                                  Table(static_cast<std::size_t>(world.size()), std::vector<double>(count)));
   StartLine line(world.size());
   world.run([&](Rank& rank) {
     try {
       for (int iteration = 0; iteration < warmup + iterations; ++iteration) {
-        timed.prepare(rank.index(), iteration);
-        if (!line.wait()) {
-          return;
-        }
-        const auto start = Clock::now();
-        timed.work(rank.index(), iteration);
-        const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
-        if (iteration >= warmup) {
-          microseconds[static_cast<std::size_t>(rank.index())][static_cast<std::size_t>(iteration - warmup)] =
-              elapsed.count();
+        for (std::size_t work = 0; work < works.size(); ++work) {
+          works[work].prepare(rank.index(), iteration);
+          if (!line.wait()) {
+            return;
+          }
+          const auto start = Clock::now();
+          works[work].work(rank.index(), iteration);
+          const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
+          if (iteration >= warmup) {
+            microseconds[work][static_cast<std::size_t>(rank.index())][static_cast<std::size_t>(iteration - warmup)] =
+                elapsed.count();
+          }
         }
       }
     } catch (...) {
@@ -73,12 +81,16 @@ Series time_together(World& world, int warmup, int iterations, const TimedWork& 
       throw;
     }
   });
-  std::vector<double> slowest = microseconds.front();
-  for (const std::vector<double>& rank : microseconds) {
-    std::transform(rank.begin(), rank.end(), slowest.begin(), slowest.begin(),
-                   [](double left, double right) { return std::max(left, right); });
+  std::vector<Series> result;
+  for (const Table& table : microseconds) {
+    std::vector<double> slowest = table.front();
+    for (const std::vector<double>& rank : table) {
+      std::transform(rank.begin(), rank.end(), slowest.begin(), slowest.begin(),
+                     [](double left, double right) { return std::max(left, right); });
+    }
+    result.emplace_back(std::move(slowest));
   }
-  return Series(std::move(slowest));
+  return result;
 }
 
 }  // namespace railyard::cli::bench

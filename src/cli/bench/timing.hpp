@@ -49,4 +49,9 @@ struct TimedWork {
 
 [[nodiscard]] Series time_together(World& world, int warmup, int iterations, const TimedWork& timed);
 
+/// Several works in turn within every iteration, so that whatever disturbs the machine disturbs all of them: what is
+/// compared is measured this way. One Series per work.
+[[nodiscard]] std::vector<Series> time_in_turn(World& world, int warmup, int iterations,
+                                               const std::vector<TimedWork>& works);
+
 }  // namespace railyard::cli::bench
