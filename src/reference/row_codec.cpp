@@ -56,7 +56,7 @@ void encode_block_power_of_two_scale(const std::vector<float>& values, std::size
                                      std::size_t block, EncodedRow& out) {
   const float scale = absolute_maximum(values, first, last) * (1.0F / 448.0F);
   int exponent = -127;
-  while (exponent < 128 && std::ldexp(1.0, exponent) < static_cast<double>(scale)) {
+  while (exponent < 127 && std::ldexp(1.0, exponent) < static_cast<double>(scale)) {
     ++exponent;
   }
   out.scales[block] = static_cast<std::byte>(exponent + 127);

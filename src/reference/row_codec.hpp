@@ -21,10 +21,10 @@ struct EncodedRow {
 ///   bf16 fp16 fp32   a copy if that is the input's type, else one rounding to nearest even, canonical NaN.
 ///   fp8_e4m3         in fp32, per block: amax = max(1e-4, max|x|, NaN ignored); scale = amax * fl(1/448);
 ///                    q = nearest e4m3 of fl(x * fl(448/amax)), saturated; NaN is 0x7F.
-///   fp8_e4m3_ue8m0   exponent = the least n with 2^n >= amax * fl(1/448), 128 if amax is infinite;
-///                    q = nearest e4m3 of x * 2^-n; the scale byte is n + 127, so 0xFF, UE8M0's NaN, for 128.
-/// An infinite x makes amax infinite and its block NaN when decoded. fp8_e4m3: infinite scale, finite x become +-0,
-/// infinite ones 0x7F. UE8M0: infinite x become +-448, finite ones x * 2^-128.
+///   fp8_e4m3_ue8m0   exponent = the least n with 2^n >= amax * fl(1/448), 127 if amax is infinite;
+///                    q = nearest e4m3 of x * 2^-n; the scale byte is n + 127.
+/// An infinite x makes amax infinite. fp8_e4m3: infinite scale, finite x become +-0, infinite ones 0x7F, and the block
+/// is NaN when decoded. UE8M0: infinite x become +-448, which decode to infinity, finite ones x * 2^-127.
 [[nodiscard]] EncodedRow encode_row(Codec codec, DType input, const std::byte* x, int hidden);
 
 /// The values of an encoded row in fp32: the element, times its block's scale (one rounding).

@@ -56,22 +56,25 @@ TEST(RowCodec, NanIsIgnoredInTheMaximumAndWritten7F) {
   EXPECT_EQ(unpack<float>(out.scales), std::vector<float>{448.0F * (1.0F / 448.0F)});
 }
 
-TEST(RowCodec, AnInfinityMakesItsBlockNan) {
+TEST(RowCodec, AnInfinityMakesItsBlockNanUnlessScalesArePowersOfTwo) {
   const std::vector<float> x{kInfinity, -kInfinity, 1, -1, 0, -0.0F, kNan, 3e38F};
   const EncodedRow out = encode(Codec::fp8_e4m3, x);
   EXPECT_EQ(unpack<std::uint8_t>(out.row), (std::vector<std::uint8_t>{0x7F, 0x7F, 0x00, 0x80, 0x00, 0x80, 0x7F, 0x00}));
   EXPECT_EQ(unpack<float>(out.scales), std::vector<float>{kInfinity});
   const EncodedRow power = encode(Codec::fp8_e4m3_ue8m0, x);
-  // 3e38 * 2^-128 = 0.88: 0x36 is 0.875.
+  // 3e38 * 2^-127 = 1.76: 0x3E is 1.75.
   EXPECT_EQ(unpack<std::uint8_t>(power.row),
-            (std::vector<std::uint8_t>{0x7E, 0xFE, 0x00, 0x80, 0x00, 0x80, 0x7F, 0x36}));
-  EXPECT_EQ(unpack<std::uint8_t>(power.scales), std::vector<std::uint8_t>{0xFF});
+            (std::vector<std::uint8_t>{0x7E, 0xFE, 0x00, 0x80, 0x00, 0x80, 0x7F, 0x3E}));
+  EXPECT_EQ(unpack<std::uint8_t>(power.scales), std::vector<std::uint8_t>{0xFE});
   for (const float value : decode_row(Codec::fp8_e4m3, out.row.data(), out.scales.data(), 8)) {
     EXPECT_TRUE(std::isnan(value));
   }
-  for (const float value : decode_row(Codec::fp8_e4m3_ue8m0, power.row.data(), power.scales.data(), 8)) {
-    EXPECT_TRUE(std::isnan(value));
-  }
+  const std::vector<float> decoded = decode_row(Codec::fp8_e4m3_ue8m0, power.row.data(), power.scales.data(), 8);
+  EXPECT_EQ(decoded[0], kInfinity);
+  EXPECT_EQ(decoded[1], -kInfinity);
+  EXPECT_EQ(decoded[2], 0.0F);
+  EXPECT_TRUE(std::isnan(decoded[6]));
+  EXPECT_EQ(decoded[7], std::ldexp(1.75F, 127));
 }
 
 TEST(RowCodec, PowerOfTwoScalesRoundUp) {
