@@ -18,6 +18,7 @@
 namespace railyard::api {
 namespace {
 
+constexpr int kMaxRanks = 4096;  // of a world
 constexpr int kMaxExperts = 1 << 20;
 constexpr int kMaxTopK = 32;
 constexpr int kMaxTokens = 1 << 24;
@@ -85,7 +86,8 @@ std::vector<Field> fields_of(const GroupOptions& options) {
 }  // namespace
 
 GroupOptions complete_options(const GroupOptions& options, int world_size) {
-  require(world_size >= 1, "a group of {} ranks; at least 1", world_size);
+  require(world_size >= 1 && world_size <= kMaxRanks, "a group of {} ranks; 1 to {} are supported", world_size,
+          kMaxRanks);
   check_limits(options, world_size);
   GroupOptions complete = options;
   if (complete.placement.empty()) complete.placement = Placement::contiguous(options.num_experts, world_size);
@@ -103,6 +105,11 @@ std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout lay
   const std::int64_t rows = layout == Layout::expert_slots ? capacity * local_experts : capacity;
   const int ids_per_row = layout == Layout::rank_major ? options.max_top_k : 1;
   const auto shape = routing::RowShape::exact(options.row_dtype, options.hidden, DType::fp32);
+  const double row_bytes = static_cast<double>(shape.row_pitch + shape.scale_pitch) + 8.0 * ids_per_row + 256.0;
+  const double total_rows = 2.0 * static_cast<double>(rows) + static_cast<double>(world_size) * options.max_tokens;
+  require(options.max_in_flight * total_rows * row_bytes < 0x1p62,
+          "a heap for {} dispatches of {} rows of {} bytes; the sum must be below 2^62 bytes", options.max_in_flight,
+          rows, shape.row_pitch);
   const std::size_t dispatched = block(routing::PayloadLayout::of(rows, shape, ids_per_row).bytes) +
                                  block(routing::MetadataLayout::of(rows, ids_per_row).bytes);
   const std::size_t outputs = block(static_cast<std::size_t>(rows) * shape.row_pitch);
