@@ -28,9 +28,6 @@
 namespace railyard::codecs {
 namespace {
 
-// The plain form of the conversion to fp16 passes -1 as its mask, which g++ flags as a change of sign.
-constexpr __mmask16 kAllLanes = 0xFFFF;
-
 __m128i load_128(const void* source) noexcept { return _mm_loadu_si128(static_cast<const __m128i*>(source)); }
 __m256i load_256(const void* source) noexcept { return _mm256_loadu_si256(static_cast<const __m256i*>(source)); }
 __m512i load_512(const void* source) noexcept { return _mm512_loadu_si512(source); }
@@ -54,7 +51,7 @@ __m512 canonical_lanes(__m512 values) noexcept {
 
 __m256i fp16_codes(__m512 values) noexcept {
   // The conversion keeps the upper payload bits, so the canonical fp32 NaN becomes the canonical fp16 one.
-  return _mm512_maskz_cvtps_ph(kAllLanes, canonical_lanes(values), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  return _mm512_cvtps_ph(canonical_lanes(values), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 /// Lanes of magnitude below 464 on their way to E4M3: kE4m3Offset plus the code's magnitude, and the sign in bit 11.
