@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symmetric_memory/heap.hpp"
 
+#include "diagnostics/random_delay.hpp"
+
 #include <railyard/error.hpp>
 
 #include <fmt/format.h>
@@ -15,6 +17,7 @@ Heap::Heap(std::size_t bytes, std::size_t limit) : region_(std::max(bytes, limit
 }
 
 Lease Heap::allocate(std::size_t bytes) {
+  diagnostics::random_delay();  // before a block is used again
   const std::lock_guard lock(mutex_);
   if (quarantined_) return {};
   const auto offset = blocks_.allocate(bytes);

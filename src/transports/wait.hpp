@@ -4,6 +4,7 @@
 
 #include "bootstrap/abort_flag.hpp"
 #include "diagnostics/log.hpp"
+#include "diagnostics/random_delay.hpp"
 #include "transports/stage.hpp"
 
 #include <atomic>
@@ -51,12 +52,15 @@ class Waiter {
   }
 
   static void store_release(std::uint64_t& word, std::uint64_t value) noexcept {
+    diagnostics::random_delay();
     std::atomic_ref(word).store(value, std::memory_order_release);
   }
   static void add_release(std::uint64_t& word, std::uint64_t value) noexcept {
+    diagnostics::random_delay();
     std::atomic_ref(word).fetch_add(value, std::memory_order_release);
   }
   [[nodiscard]] static std::uint64_t load_acquire(std::uint64_t& word) noexcept {
+    diagnostics::random_delay();
     return std::atomic_ref(word).load(std::memory_order_acquire);
   }
   [[nodiscard]] static bool reached(std::uint64_t seen, std::uint64_t expected) noexcept {
