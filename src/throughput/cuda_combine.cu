@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Combine in throughput mode: the owner of a token pulls its rows from the ranks that computed them, and adds.
 //
-//   roles     every warp is a reducer with its own ring; block 0 also tells where y is, and waits for the readers
+//   roles     reducer warps with a ring each; block 0 also tells where y is, and waits for the readers
 //   reads     y of all ranks in their heaps, the route's transfers, biases
 //   writes    out, the result
 //   order     y -> release of the offer -> acquire -> bulk reads -> reads done -> signals; block 0 waits for everyone's
@@ -52,7 +52,7 @@ struct CombineBlock {
     return static_cast<std::uint64_t>(word[1]) << 32 | word[0];
   }
   [[nodiscard]] __device__ std::size_t ring_index(int stage) const {
-    return static_cast<std::size_t>(warp_index() * kCombineStages + stage);
+    return static_cast<std::size_t>(warp_index() * p.plan.num_stages + stage);
   }
   [[nodiscard]] __device__ std::byte* stage(int index) const { return shared + ring_index(index) * p.plan.chunk; }
   [[nodiscard]] __device__ std::uint64_t* barrier(int stage) const {
@@ -83,7 +83,7 @@ struct Producer {
   std::uint32_t next = 0;  // lane 0: the ticket after that
 
   __device__ void draw() {
-    const std::uint32_t first_tickets = gridDim.x * kWarps * 2;
+    const std::uint32_t first_tickets = gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
     if (lane_index() == 0) {
       next = device::add_relaxed_device(&block.state.ticket, 1) - block.ticket_base + first_tickets;
     }
@@ -218,8 +218,9 @@ struct Accumulator {
 /// Role: reducer. Stages come in the order of the sum; a stage is loaded again as soon as the warp has read it.
 template <DType kY>
 __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer& producer) {
+  const int num_stages = block.p.plan.num_stages;
   producer.advance();
-  for (int stage = 0; stage < kCombineStages; ++stage) produce(producer, stage);
+  for (int stage = 0; stage < num_stages; ++stage) produce(producer, stage);
   __syncwarp();
   Accumulator<kY> accumulator;
   std::uint32_t parity = 0;
@@ -237,7 +238,7 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
       accumulator.finish(block, load.item, num_vectors, (load.flags & PendingLoad::kNan) != 0);
     }
     __syncwarp();
-    if (++stage == kCombineStages) {
+    if (++stage == num_stages) {
       stage = 0;
       parity ^= 1;
     }
@@ -322,10 +323,11 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     if (blockIdx.x == 0 && warp_index() == kWarps - 1) publish_offer(block);
     Producer producer{block};
     const int first_item = static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * warp_index();
-    producer.fetch(first_item);
+    const bool reduces = warp_index() < p.plan.num_reducers;
+    if (reduces) producer.fetch(first_item);
     if (lane_index() == 0) {
-      producer.next = static_cast<std::uint32_t>(first_item) + gridDim.x * kWarps;
-      for (int stage = 0; stage < kCombineStages; ++stage) device::barrier_init(block.barrier(stage));
+      producer.next = static_cast<std::uint32_t>(first_item) + gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);
+      for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
       device::fence_barrier_init();
     }
     const bool exchanged = wait_for_words(block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords,
@@ -333,7 +335,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     if (exchanged) {
       find_sources(block);
       if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) write_result(block, false);
-      reduce_items<kY>(block, producer);
+      if (reduces) reduce_items<kY>(block, producer);
       device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
         return block.readers_done(peer, block.group().rank);
       });

@@ -39,14 +39,20 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   check(launch);
   CombinePlan plan;
   plan.row_bytes = static_cast<std::uint32_t>(launch.hidden) * static_cast<std::uint32_t>(size_of(launch.y_dtype));
-  const std::uint32_t chunks = (plan.row_bytes + kMaxChunk - 1) / kMaxChunk;
+  require(launch.num_reducers <= kWarps && launch.num_stages <= kMaxCombineStages && launch.max_chunk <= kMaxChunk,
+          fmt::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {}", launch.num_reducers,
+                      launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages, kMaxChunk));
+  if (launch.num_reducers > 0) plan.num_reducers = launch.num_reducers;
+  if (launch.num_stages > 0) plan.num_stages = launch.num_stages;
+  const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk / 512 * 512 : kMaxChunk;
+  const std::uint32_t chunks = (plan.row_bytes + max_chunk - 1) / max_chunk;
   plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, 512));
   plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
   require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
           fmt::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));
   plan.vector_out = aligned(launch.out, launch.out_pitch);
   for (int i = 0; i < 2; ++i) plan.vector_bias[i] = aligned(launch.biases[i].data, launch.biases[i].pitch);
-  const auto stages = static_cast<std::size_t>(kWarps) * kCombineStages;
+  const auto stages = static_cast<std::size_t>(plan.num_reducers) * static_cast<std::size_t>(plan.num_stages);
   const auto ranks = static_cast<std::size_t>(launch.group.num_ranks);
   std::size_t end = stages * plan.chunk;
   const auto append = [&end](std::size_t bytes) {
@@ -59,6 +65,8 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   plan.shared.loads = append(stages * 8);
   plan.shared.words = append(ranks * static_cast<std::size_t>(kGrantWords) * sizeof(std::uint32_t));
   plan.shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
+  require(plan.shared.bytes <= kSharedLimit,
+          fmt::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes, kSharedLimit));
   return plan;
 }
 

@@ -9,7 +9,8 @@
 
 namespace railyard::throughput {
 
-inline constexpr int kCombineStages = 3;             // of a warp's ring
+inline constexpr int kCombineStages = 3;             // of a warp's ring, by default
+inline constexpr int kMaxCombineStages = 8;
 inline constexpr std::uint32_t kMaxChunk = 7 * 512;  // bytes of y in a stage: seven vectors per lane
 inline constexpr int kVectorsPerLane = 7;
 
@@ -22,15 +23,17 @@ struct PulledRows {
 
 /// Offsets into a block's dynamic shared memory.
 struct CombineShared {
-  std::uint32_t stages = 0;    // [warps, kCombineStages] chunk bytes
-  std::uint32_t barriers = 0;  // [warps, kCombineStages] mbarriers
+  std::uint32_t stages = 0;    // [reducers, stages] chunk bytes
+  std::uint32_t barriers = 0;  // [reducers, stages] mbarriers
   std::uint32_t sources = 0;   // [ranks] PulledRows
-  std::uint32_t loads = 0;     // [warps, kCombineStages] PendingLoad
+  std::uint32_t loads = 0;     // [reducers, stages] PendingLoad
   std::uint32_t words = 0;     // [ranks, kGrantWords] uint32
   std::uint32_t bytes = 0;
 };
 
 struct CombinePlan {
+  int num_reducers = kWarps;  // warps
+  int num_stages = kCombineStages;
   int num_chunks = 1;         // pieces of a row
   std::uint32_t chunk = 0;    // bytes of y in a full piece, a multiple of 512
   std::uint32_t row_bytes = 0;

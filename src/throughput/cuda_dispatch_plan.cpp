@@ -12,6 +12,7 @@ namespace {
 constexpr std::size_t kMaxSegment = 14336;    // bytes of a caller's row in one ring stage
 constexpr std::size_t kQuantiseUnit = 1024;   // bytes of BF16 whose scales fill 16 bytes
 constexpr int kQuantiseSenders = 10;
+constexpr int kMaxStages = 8;
 constexpr std::size_t kBlockBytes = 256;      // BF16 bytes of one scale
 
 bool aligned(const void* pointer, std::size_t pitch, std::size_t bytes) {
@@ -129,6 +130,13 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
     }
     require(launch.num_tokens <= (std::numeric_limits<std::int32_t>::max() >> 1) / plan.num_segments,
             ErrorCode::unsupported, fmt::format("{} tokens of {} segments", launch.num_tokens, plan.num_segments));
+  }
+  if (plan.num_senders > 0) {
+    require(launch.num_senders < kWarps && launch.num_stages <= kMaxStages, ErrorCode::invalid_argument,
+            fmt::format("{} senders with {} stages; the limits are {} and {}", launch.num_senders, launch.num_stages,
+                        kWarps - 1, kMaxStages));
+    if (launch.num_senders > 0) plan.num_senders = launch.num_senders;
+    if (launch.num_stages > 1 && launch.rows.encode == CudaEncode::copy) plan.num_stages = launch.num_stages;
   }
   plan.shared = share(plan, num_ranks, launch.placement.num_experts);
   while (plan.shared.bytes > kSharedLimit && plan.num_senders > 1) {

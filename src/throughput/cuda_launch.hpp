@@ -134,6 +134,9 @@ struct DispatchLaunch {
   std::int32_t* host_expert_counts = nullptr;  // pinned copy of the block's expert counts [local experts]; may be null
 
   int num_blocks = 0;  // [1, kCudaMaxBlocks]
+  // How a block works; 0: the measured default. They change no result.
+  int num_senders = 0;  // warps that move rows, at most 15
+  int num_stages = 0;   // rows in a warp's ring, at most 8
   void* stream = nullptr;
 };
 
@@ -162,6 +165,10 @@ struct CombineLaunch {
   CudaCombineResult* result = nullptr;
   CudaCombineResult* host_result = nullptr;
   int num_blocks = 0;
+  // How a block works; 0: the measured default. They change no result.
+  int num_reducers = 0;         // warps, at most 16
+  int num_stages = 0;           // chunks in a warp's ring, at most 8
+  std::uint32_t max_chunk = 0;  // bytes, a multiple of 512, at most 3584
   void* stream = nullptr;
 };
 

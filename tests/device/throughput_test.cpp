@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+// The throughput kernels against the reference: random exchanges on virtual ranks of one GPU and on two GPUs, counters
+// near their wrap, deadlines, aborts, mismatches, and many operations in a row.
+//
+// RAILYARD_TEST_DEVICES limits the GPUs used, RAILYARD_TEST_SCALE multiplies the number of cases.
+#include "device/cuda_ranks.hpp"
+#include "device/exchange.hpp"
+#include "device/scenario.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <thread>
+
+namespace railyard::device_tests {
+namespace {
+
+int number_from_environment(const char* name, int fallback) {
+  const char* const text = std::getenv(name);
+  return text == nullptr ? fallback : std::atoi(text);
+}
+
+int num_devices() {
+  int count = 0;
+  REQUIRE_CUDA(cudaGetDeviceCount(&count));
+  return std::min(count, number_from_environment("RAILYARD_TEST_DEVICES", count));
+}
+
+int scaled(int count) { return std::max(1, count * number_from_environment("RAILYARD_TEST_SCALE", 100) / 100); }
+
+struct Machine {
+  int num_ranks;
+  int num_devices;
+};
+
+void PrintTo(const Machine& machine, std::ostream* stream) {
+  *stream << machine.num_ranks << " ranks on " << machine.num_devices << " devices";
+}
+
+class OnMachine : public testing::TestWithParam<Machine> {
+ protected:
+  void SetUp() override {
+    if (GetParam().num_devices > num_devices()) {
+      GTEST_SKIP() << "needs " << GetParam().num_devices << " GPUs; " << num_devices() << " here";
+    }
+  }
+  [[nodiscard]] CudaRanksOptions options() const {
+    return {.num_ranks = GetParam().num_ranks, .num_devices = GetParam().num_devices};
+  }
+};
+
+TEST_P(OnMachine, RandomExchangesEqualTheReference) {
+  CudaRanks ranks(options());
+  const int cases = scaled(60);
+  for (int i = 0; i < cases; ++i) {
+    const auto seed = static_cast<std::uint32_t>(1000 * ranks.size() + i);
+    const ScenarioLimits limits{.max_tokens = i % 8 == 7 ? 1500 : 150, .max_blocks = std::min(16, ranks.max_blocks())};
+    Scenario scenario = random_scenario(seed, ranks.size(), limits);
+    ranks.clear_memory();
+    Exchange exchange(ranks, scenario);
+    ASSERT_EQ(exchange.run(i % 2 == 0), "") << scenario.describe();
+  }
+}
+
+TEST_P(OnMachine, CountersWrapWhileTheGridChanges) {
+  CudaRanks ranks(options());
+  const std::uint64_t starts[] = {(std::uint64_t{1} << 31) - 3, (std::uint64_t{1} << 32) - 3,
+                                  (std::uint64_t{1} << 48) - 3, (std::uint64_t{1} << 47) - 3};
+  for (const std::uint64_t start : starts) {
+    ranks.reset(start);
+    for (int i = 0; i < 8; ++i) {
+      Scenario scenario =
+          random_scenario(static_cast<std::uint32_t>(77 + i), ranks.size(),
+                          {.max_tokens = 100, .max_blocks = std::min(16, ranks.max_blocks()), .only_plain = true});
+      ranks.clear_memory();
+      Exchange exchange(ranks, scenario);
+      ASSERT_EQ(exchange.run(false), "") << "epoch " << start + static_cast<std::uint64_t>(i) << " "
+                                         << scenario.describe();
+    }
+  }
+}
+
+TEST_P(OnMachine, AMissingPeerIsReportedAndNothingTraps) {
+  if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
+  CudaRanks ranks(options());
+  Scenario scenario = random_scenario(5, ranks.size(), {.max_tokens = 100, .max_blocks = 4, .only_plain = true});
+  Exchange exchange(ranks, scenario);
+  for (int r = 0; r < ranks.size(); ++r) ranks[r].host_control->timeout_ns = 20'000'000;
+  const int missing = ranks.size() - 1;
+  for (int r = 0; r < missing; ++r) {
+    ranks.use(r);
+    throughput::launch_dispatch(exchange.rank(r).dispatch);
+  }
+  ranks.synchronize();
+  for (int r = 0; r < missing; ++r) {
+    const throughput::CudaWaitReport& report = *ranks[r].report;
+    EXPECT_EQ(report.code, static_cast<std::uint32_t>(ErrorCode::timeout));
+    EXPECT_EQ(report.operation, throughput::CudaOperation::dispatch);
+    EXPECT_EQ(report.stage, throughput::CudaStage::exchange);
+    EXPECT_EQ(report.peer, missing);
+    EXPECT_EQ(report.epoch, 1U);
+    EXPECT_EQ(report.expected, 1U);
+    EXPECT_EQ(report.seen, 0U);
+    throughput::CudaDispatchResult result;
+    to_host(&result, exchange.rank(r).dispatch.result, sizeof(result));
+    EXPECT_EQ(result.wait_code, static_cast<std::uint32_t>(ErrorCode::suspended));
+  }
+  // Later launches of a failed group end at once; a new group on the same memory works.
+  const auto start = std::chrono::steady_clock::now();
+  ranks.use(0);
+  throughput::launch_combine(exchange.rank(0).combine);
+  ranks.synchronize();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(10));
+  ranks.reset(9);
+  Scenario next = random_scenario(6, ranks.size(), {.max_tokens = 100, .max_blocks = 4});
+  Exchange after(ranks, next);
+  EXPECT_EQ(after.run(true), "");
+}
+
+TEST_P(OnMachine, AbortEndsAWait) {
+  if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
+  CudaRanks ranks(options());
+  Scenario scenario = random_scenario(8, ranks.size(), {.max_tokens = 100, .max_blocks = 4, .only_plain = true});
+  Exchange exchange(ranks, scenario);
+  exchange.launch_dispatch();
+  ranks.synchronize();
+  ranks.use(1);
+  throughput::launch_combine(exchange.rank(1).combine);
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  ASSERT_EQ(cudaStreamQuery(ranks[1].stream), cudaErrorNotReady);
+  ranks[1].host_control->abort = 1;
+  ranks.synchronize();
+  EXPECT_EQ(ranks[1].report->code, static_cast<std::uint32_t>(ErrorCode::aborted));
+  EXPECT_EQ(ranks[1].report->operation, throughput::CudaOperation::combine);
+  EXPECT_EQ(ranks[1].report->peer != 1, true);
+}
+
+TEST_P(OnMachine, DifferentCallsAreFoundBeforeRowsAreWritten) {
+  if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
+  CudaRanks ranks(options());
+  Scenario scenario = random_scenario(9, ranks.size(), {.max_tokens = 100, .max_blocks = 4, .only_plain = true});
+  Exchange exchange(ranks, scenario);
+  for (int r = 0; r < ranks.size(); ++r) ranks[r].host_control->timeout_ns = 50'000'000;
+  exchange.rank(1).dispatch.descriptor = 99;
+  exchange.launch_dispatch();
+  ranks.synchronize();
+  EXPECT_EQ(ranks[0].report->code, static_cast<std::uint32_t>(ErrorCode::operation_mismatch));
+  EXPECT_EQ(ranks[0].report->peer, 1);
+  EXPECT_EQ(ranks[0].report->seen, 99U);
+  EXPECT_EQ(ranks[1].report->expected, 99U);
+}
+
+// Inputs and outputs stay; every operation is compared on the device with what the checked first one delivered.
+TEST_P(OnMachine, ManyOperationsInARowStayEqual) {
+  CudaRanks ranks(options());
+  constexpr int kSets = 4;
+  std::vector<std::unique_ptr<Scenario>> scenarios;
+  std::vector<std::unique_ptr<Exchange>> exchanges;
+  std::vector<std::vector<std::byte*>> payloads(kSets);
+  std::vector<std::vector<std::byte*>> outs(kSets);
+  std::vector<std::uint64_t*> differences;
+  const int max_blocks = std::min(16, ranks.max_blocks() / 2);
+  for (int set = 0; set < kSets; ++set) {
+    scenarios.push_back(std::make_unique<Scenario>(
+        random_scenario(static_cast<std::uint32_t>(300 + set), ranks.size(),
+                        {.max_tokens = 200, .max_blocks = max_blocks, .only_plain = true})));
+    scenarios.back()->config.tail = Tail::zero;
+    exchanges.push_back(std::make_unique<Exchange>(ranks, *scenarios.back()));
+    ASSERT_EQ(exchanges.back()->run(false), "") << scenarios.back()->describe();
+  }
+  const auto payload_bytes = [&](int set, int r) {
+    const reference::Config& config = scenarios[static_cast<std::size_t>(set)]->config;
+    return throughput::CudaPayloadLayout::of(config.capacity[static_cast<std::size_t>(r)],
+                                             exchanges[static_cast<std::size_t>(set)]->shape(),
+                                             config.has_weights ? config.top_k : 0)
+        .bytes;
+  };
+  for (int r = 0; r < ranks.size(); ++r) {
+    ranks.use(r);
+    for (std::size_t set = 0; set < kSets; ++set) {
+      const ExchangeRank& mine = exchanges[set]->rank(r);
+      payloads[set].push_back(ranks[r].local.take(payload_bytes(static_cast<int>(set), r) + 1));
+      outs[set].push_back(ranks[r].local.take(mine.out_bytes));
+      REQUIRE_CUDA(cudaMemcpy(payloads[set].back(), mine.payload, payload_bytes(static_cast<int>(set), r),
+                              cudaMemcpyDeviceToDevice));
+      REQUIRE_CUDA(cudaMemcpy(outs[set].back(), mine.out, mine.out_bytes, cudaMemcpyDeviceToDevice));
+    }
+    differences.push_back(ranks[r].local.take_array<std::uint64_t>(1));
+    REQUIRE_CUDA(cudaMemset(differences.back(), 0, 8));
+    REQUIRE_CUDA(cudaDeviceSynchronize());
+  }
+  std::mt19937 random(1);
+  const int operations = scaled(2000);
+  for (int i = 0; i < operations; ++i) {
+    const std::size_t set = random() % kSets;
+    for (int r = 0; r < ranks.size(); ++r) {
+      ranks.use(r);
+      ExchangeRank& mine = exchanges[set]->rank(r);
+      const std::size_t bytes = payload_bytes(static_cast<int>(set), r);
+      mine.dispatch.num_blocks = 1 + static_cast<int>(random() % static_cast<unsigned>(max_blocks));
+      mine.combine.num_blocks = 1 + static_cast<int>(random() % static_cast<unsigned>(max_blocks));
+      REQUIRE_CUDA(cudaMemsetAsync(mine.payload, 0xCD, bytes, ranks[r].stream));
+      REQUIRE_CUDA(cudaMemsetAsync(mine.out, 0xCD, mine.out_bytes, ranks[r].stream));
+      if (random() % 4 == 0) busy(random() % 30000, ranks[r].stream);
+      throughput::launch_dispatch(mine.dispatch);
+      count_differences(mine.payload, payloads[set][static_cast<std::size_t>(r)], bytes,
+                        differences[static_cast<std::size_t>(r)], ranks[r].stream);
+      if (random() % 4 == 0) busy(random() % 30000, ranks[r].stream);
+      throughput::launch_combine(mine.combine);
+      count_differences(mine.out, outs[set][static_cast<std::size_t>(r)], mine.out_bytes,
+                        differences[static_cast<std::size_t>(r)], ranks[r].stream);
+    }
+    if (i % 50 == 49) ranks.synchronize();
+  }
+  ranks.synchronize();
+  for (int r = 0; r < ranks.size(); ++r) {
+    ranks.use(r);
+    std::uint64_t count = 0;
+    to_host(&count, differences[static_cast<std::size_t>(r)], sizeof(count));
+    EXPECT_EQ(count, 0U) << "rank " << r;
+    EXPECT_EQ(ranks[r].report->code, 0U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(OneGpu, OnMachine,
+                         testing::Values(Machine{1, 1}, Machine{2, 1}, Machine{3, 1}, Machine{5, 1}, Machine{8, 1}));
+INSTANTIATE_TEST_SUITE_P(TwoGpus, OnMachine, testing::Values(Machine{2, 2}, Machine{8, 2}));
+
+}  // namespace
+}  // namespace railyard::device_tests
+
+int main(int argc, char** argv) {
+  // Spinning kernels of several ranks on one GPU need a connection each, and all code loaded before they run.
+  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
