@@ -59,6 +59,11 @@ Backend& backend() {
   return *chosen;
 }
 
+std::chrono::seconds case_deadline() {
+  const char* text = std::getenv("RAILYARD_TEST_DEADLINE_S");
+  return std::chrono::seconds(text == nullptr ? 60 : std::stol(text));
+}
+
 Buffer::Buffer(Device device, std::size_t bytes, std::size_t misalignment, std::byte fill)
     : bytes_(bytes), start_(kGuardBytes + misalignment) {
   if (bytes == 0) {

@@ -7,6 +7,7 @@
 #include <railyard/tensor.hpp>
 #include <railyard/world.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <string_view>
@@ -28,6 +29,9 @@ class Backend {
 
 /// The chosen backend. Throws std::runtime_error for an unknown name.
 [[nodiscard]] Backend& backend();
+
+/// The deadline of waits that should never reach it: 60 s, or RAILYARD_TEST_DEADLINE_S.
+[[nodiscard]] std::chrono::seconds case_deadline();
 
 /// Memory of the caller on a device, with guard bytes around it, at `misalignment` bytes past an aligned address.
 class Buffer {

@@ -17,7 +17,7 @@ Scenario plain_scenario(const PlainShape& shape, Mode mode) {
   scenario.options.hidden = shape.hidden;
   scenario.options.mode = mode;
   scenario.options.heap_bytes = std::size_t{2} << 20;
-  scenario.options.timeout = std::chrono::seconds(60);
+  scenario.options.timeout = case_deadline();
   return scenario;
 }
 
@@ -110,7 +110,7 @@ std::string run_ranks(int ranks, const std::function<void(Rank&, const Place&)>&
   Report report;
   try {
     if (options.timeout.count() == 0) {
-      options.timeout = std::chrono::seconds(60);
+      options.timeout = case_deadline();
     }
     World world = backend().make_world(ranks, std::move(options));
     world.run([&](Rank& rank) { body(rank, {&report, "rank " + std::to_string(rank.index())}); });

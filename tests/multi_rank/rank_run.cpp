@@ -262,7 +262,7 @@ std::string run_scenario(const Scenario& scenario, std::int64_t* untouched_rows)
   CaseRun run{&scenario, &expected, &report};
   try {
     WorldOptions options;
-    options.timeout = std::chrono::seconds(60);
+    options.timeout = case_deadline();
     World world = backend().make_world(scenario.ranks(), options);
     world.run([&](Rank& rank) { RankRun(run, rank).run(); });
   } catch (const std::exception& error) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "multi_rank/scenario.hpp"
 
+#include "multi_rank/backend.hpp"
 #include "multi_rank/routing_choice.hpp"
 #include "reference/reference.hpp"
 
@@ -217,7 +218,7 @@ Scenario make_scenario(std::uint64_t seed, const Limits& limits) {
   options.overflow = random.one_of({OverflowPolicy::error, OverflowPolicy::drop});
   options.max_in_flight = static_cast<int>(random.between(1, 4));
   options.row_dtype = DType::fp32;
-  options.timeout = std::chrono::seconds(60);
+  options.timeout = case_deadline();
   const std::int64_t rounds = random.between(1, limits.max_rounds);
   for (std::int64_t i = 0; i < rounds; ++i) {
     scenario.rounds.push_back(make_round(random, scenario));
