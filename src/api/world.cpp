@@ -58,13 +58,26 @@ void Rank::all_gather(const void* mine, void* all, std::size_t bytes) {
 void Rank::abort(std::string_view reason) { bootstrap_->abort(fmt::format("rank {} aborted: {}", index(), reason)); }
 
 struct World::State {
+  [[nodiscard]] std::vector<std::shared_ptr<bootstrap::Bootstrap>> begin_run();
+
   int size = 0;
   std::chrono::nanoseconds timeout{};
   int debug = 0;
   std::shared_ptr<diagnostics::Log> log;
   std::mutex mutex;
   std::vector<std::shared_ptr<bootstrap::Bootstrap>> running;  // of the current run
+  std::vector<std::weak_ptr<bootstrap::Bootstrap>> earlier;    // of the runs before: their groups may be alive
 };
+
+std::vector<std::shared_ptr<bootstrap::Bootstrap>> World::State::begin_run() {
+  const std::lock_guard lock(mutex);
+  if (!running.empty()) throw Error(ErrorCode::invalid_argument, "World::run while the world runs already");
+  std::erase_if(earlier, [](const auto& bootstrap) { return bootstrap.expired(); });
+  auto bootstraps = bootstrap::make_thread_bootstraps(size, earlier);
+  earlier.insert(earlier.end(), bootstraps.begin(), bootstraps.end());
+  running = bootstraps;
+  return bootstraps;
+}
 
 World::World(std::unique_ptr<State> state) : state_(std::move(state)) {}
 World::World(World&&) noexcept = default;
@@ -88,33 +101,38 @@ int World::size() const noexcept { return state_ ? state_->size : 0; }
 
 void World::run(const std::function<void(Rank&)>& function) {
   if (!state_) throw Error(ErrorCode::destroyed, "World::run on a world that was moved from");
-  auto bootstraps = bootstrap::make_thread_bootstraps(state_->size);
-  {
-    const std::lock_guard lock(state_->mutex);
-    if (!state_->running.empty()) throw Error(ErrorCode::invalid_argument, "World::run while the world runs already");
-    state_->running = bootstraps;
-  }
+  std::vector<std::thread> threads;
+  threads.reserve(static_cast<std::size_t>(state_->size));
+  const std::vector<std::shared_ptr<bootstrap::Bootstrap>> bootstraps = state_->begin_run();
   std::mutex mutex;
   int failed_rank = -1;
   std::exception_ptr failure;
-  std::vector<std::thread> threads;
-  threads.reserve(bootstraps.size());
-  for (const auto& bootstrap : bootstraps) {
+  const auto fail = [&](bootstrap::Bootstrap& bootstrap, const std::exception_ptr& exception) {
+    const std::string reason = name_rank(bootstrap.rank(), exception).what();
+    const std::lock_guard lock(mutex);
+    if (failure) return;
+    failed_rank = bootstrap.rank();
+    failure = exception;
+    bootstrap.abort(reason);
+  };
+  const auto start = [&](const std::shared_ptr<bootstrap::Bootstrap>& bootstrap) {
     threads.emplace_back([&, bootstrap] {
       try {
         Rank rank(bootstrap, state_->log, state_->timeout, state_->debug);
         function(rank);
       } catch (...) {
-        const std::exception_ptr exception = std::current_exception();
-        const std::string reason = name_rank(bootstrap->rank(), exception).what();
-        const std::lock_guard lock(mutex);
-        if (!failure) {
-          failed_rank = bootstrap->rank();
-          failure = exception;
-          bootstrap->abort(reason);
-        }
+        fail(*bootstrap, std::current_exception());
       }
     });
+  };
+  for (const auto& bootstrap : bootstraps) {
+    try {
+      start(bootstrap);
+    } catch (const std::exception& error) {  // the ranks that have started are told, and joined below
+      fail(*bootstrap, std::make_exception_ptr(Error(ErrorCode::out_of_memory,
+                                                     fmt::format("the system refused its thread: {}", error.what()))));
+      break;
+    }
   }
   for (std::thread& thread : threads) thread.join();
   {

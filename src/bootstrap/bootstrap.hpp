@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace railyard::bootstrap {
 
@@ -23,6 +24,11 @@ class Bootstrap {
   /// RY-OPERATION-MISMATCH if the ranks' purposes or sizes differ; RY-ABORTED.
   virtual void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
                           std::chrono::nanoseconds timeout) = 0;
+
+  /// Collective, between ranks of one process: everybody's object, in rank order. Once the call completes, a rank that
+  /// fails later takes nothing back: the objects live until every rank has let go of its copy. Same errors.
+  [[nodiscard]] virtual std::vector<std::shared_ptr<void>> share(std::shared_ptr<void> mine, std::string_view purpose,
+                                                                 std::chrono::nanoseconds timeout) = 0;
 
   /// Raises the world's abort flag and wakes all collectives.
   virtual void abort(std::string_view reason) = 0;

@@ -6,39 +6,63 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 
 namespace railyard::bootstrap {
 namespace {
 
-// One all-gather: complete when every rank has contributed, gone when every rank has read it.
-struct Round {
-  explicit Round(int size) : parts(static_cast<std::size_t>(size)), arrived(parts.size()), purposes(parts.size()) {}
+// Longer deadlines would overflow the clock; nobody sees this one pass.
+constexpr std::chrono::nanoseconds kLongestTimeout = std::chrono::hours(24 * 365);
 
-  std::vector<std::vector<std::byte>> parts;  // [rank]
-  std::vector<char> arrived;                  // [rank], also of ranks that gave up since
-  std::vector<std::string> purposes;          // [rank]
+// What one rank brings to a collective.
+struct Part {
+  std::vector<std::byte> bytes;
+  std::shared_ptr<void> object;
+  std::string purpose;
+  bool arrived = false;  // also if the rank gave up since
+};
+
+// One collective: complete when every rank has contributed, gone when every rank has read it.
+struct Round {
+  explicit Round(int size) : parts(static_cast<std::size_t>(size)) {}
+
+  std::vector<Part> parts;  // [rank]
   int contributed = 0;
   int read = 0;
 };
 
 class Hub {
  public:
-  explicit Hub(int size) : size_(size), flag_(std::make_shared<AbortFlag>()) {}
+  Hub(int size, std::vector<std::weak_ptr<Bootstrap>> earlier)
+      : size_(size), flag_(std::make_shared<AbortFlag>()), earlier_(std::move(earlier)) {}
 
-  /// `sequence` counts this rank's completed collectives; unchanged by one that fails before completion.
-  void all_gather(int rank, std::uint64_t& sequence, const void* mine, void* all, std::size_t bytes,
-                  std::string_view purpose, std::chrono::nanoseconds timeout) {
+  /// Calls `read(parts)` once every rank has brought its part. `sequence` counts this rank's completed collectives;
+  /// unchanged by one that fails before completion.
+  template <typename Read>
+  void meet(int rank, std::uint64_t& sequence, Part mine, std::chrono::nanoseconds timeout, Read read) {
     std::unique_lock lock(mutex_);
-    throw_if_aborted(purpose);
-    Round& round = contribute(rank, sequence, mine, bytes, purpose);
-    changed_.wait_for(lock, timeout, [&] { return round.contributed == size_ || flag_->raised(); });
-    if (round.contributed == size_) return read(round, sequence++, all, bytes, purpose);
+    throw_if_aborted(mine.purpose);
+    const std::string purpose = mine.purpose;
+    const std::size_t bytes = mine.bytes.size();
+    Round& round = contribute(rank, sequence, std::move(mine));
+    changed_.wait_for(lock, std::min(timeout, kLongestTimeout),
+                      [&] { return round.contributed == size_ || flag_->raised(); });
+    if (round.contributed == size_) {
+      const std::string mismatch = find_mismatch(round, purpose, bytes);
+      if (mismatch.empty()) read(round.parts);
+      if (++round.read == size_) rounds_.erase(sequence);
+      ++sequence;
+      if (!mismatch.empty()) throw Error(ErrorCode::operation_mismatch, mismatch);
+      return;
+    }
     const std::vector<int> missing = missing_ranks(round);
+    round.parts[static_cast<std::size_t>(rank)].object.reset();
     if (--round.contributed == 0) rounds_.erase(sequence);
     throw_if_aborted(purpose);
     throw Error(ErrorCode::timeout,
@@ -49,44 +73,42 @@ class Hub {
   void abort(std::string_view reason) {
     {
       const std::lock_guard lock(mutex_);
+      if (flag_->raised()) return;
       flag_->raise(reason);
     }
     changed_.notify_all();
+    for (const std::weak_ptr<Bootstrap>& earlier : earlier_) {
+      if (const std::shared_ptr<Bootstrap> alive = earlier.lock()) alive->abort(reason);
+    }
   }
 
   [[nodiscard]] int size() const noexcept { return size_; }
   [[nodiscard]] const std::shared_ptr<AbortFlag>& flag() const noexcept { return flag_; }
 
  private:
-  Round& contribute(int rank, std::uint64_t sequence, const void* mine, std::size_t bytes, std::string_view purpose) {
+  Round& contribute(int rank, std::uint64_t sequence, Part mine) {
     Round& round = rounds_.try_emplace(sequence, size_).first->second;
-    const auto index = static_cast<std::size_t>(rank);
-    const auto* data = static_cast<const std::byte*>(mine);
-    round.parts[index].assign(data, data + bytes);
-    round.arrived[index] = 1;
-    round.purposes[index] = purpose;
+    mine.arrived = true;
+    round.parts[static_cast<std::size_t>(rank)] = std::move(mine);
     if (++round.contributed == size_) changed_.notify_all();
     return round;
   }
 
-  void read(Round& round, std::uint64_t sequence, void* all, std::size_t bytes, std::string_view purpose) {
-    std::string mismatch;
+  static std::string find_mismatch(const Round& round, std::string_view purpose, std::size_t bytes) {
     for (std::size_t other = 0; other < round.parts.size(); ++other) {
-      if (round.purposes[other] != purpose || round.parts[other].size() != bytes) {
-        mismatch = fmt::format("this rank called {} with {} bytes, rank {} called {} with {} bytes", purpose, bytes,
-                               other, round.purposes[other], round.parts[other].size());
-        break;
+      const Part& part = round.parts[other];
+      if (part.purpose != purpose || part.bytes.size() != bytes) {
+        return fmt::format("this rank called {} with {} bytes, rank {} called {} with {} bytes", purpose, bytes, other,
+                           part.purpose, part.bytes.size());
       }
-      if (bytes > 0) std::memcpy(static_cast<std::byte*>(all) + other * bytes, round.parts[other].data(), bytes);
     }
-    if (++round.read == size_) rounds_.erase(sequence);
-    if (!mismatch.empty()) throw Error(ErrorCode::operation_mismatch, mismatch);
+    return {};
   }
 
   [[nodiscard]] std::vector<int> missing_ranks(const Round& round) const {
     std::vector<int> ranks;
     for (int rank = 0; rank < size_; ++rank) {
-      if (!round.arrived[static_cast<std::size_t>(rank)]) ranks.push_back(rank);
+      if (!round.parts[static_cast<std::size_t>(rank)].arrived) ranks.push_back(rank);
     }
     return ranks;
   }
@@ -97,6 +119,7 @@ class Hub {
 
   const int size_;
   std::shared_ptr<AbortFlag> flag_;
+  const std::vector<std::weak_ptr<Bootstrap>> earlier_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::uint64_t, Round> rounds_;
@@ -111,7 +134,26 @@ class ThreadBootstrap final : public Bootstrap {
 
   void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
                   std::chrono::nanoseconds timeout) override {
-    hub_->all_gather(rank_, sequence_, mine, all, bytes, purpose, timeout);
+    const auto* data = static_cast<const std::byte*>(mine);
+    Part part{.bytes = {data, data + bytes}, .object = {}, .purpose = std::string(purpose)};
+    hub_->meet(rank_, sequence_, std::move(part), timeout, [&](const std::vector<Part>& parts) {
+      if (bytes == 0) return;
+      auto* to = static_cast<std::byte*>(all);
+      for (const Part& other : parts) {
+        std::memcpy(to, other.bytes.data(), bytes);
+        to += bytes;
+      }
+    });
+  }
+
+  std::vector<std::shared_ptr<void>> share(std::shared_ptr<void> mine, std::string_view purpose,
+                                           std::chrono::nanoseconds timeout) override {
+    std::vector<std::shared_ptr<void>> all;
+    Part part{.bytes = {}, .object = std::move(mine), .purpose = std::string(purpose)};
+    hub_->meet(rank_, sequence_, std::move(part), timeout, [&](const std::vector<Part>& parts) {
+      for (const Part& other : parts) all.push_back(other.object);
+    });
+    return all;
   }
 
   void abort(std::string_view reason) override { hub_->abort(reason); }
@@ -125,8 +167,9 @@ class ThreadBootstrap final : public Bootstrap {
 
 }  // namespace
 
-std::vector<std::shared_ptr<Bootstrap>> make_thread_bootstraps(int size) {
-  auto hub = std::make_shared<Hub>(size);
+std::vector<std::shared_ptr<Bootstrap>> make_thread_bootstraps(int size,
+                                                               std::vector<std::weak_ptr<Bootstrap>> earlier) {
+  auto hub = std::make_shared<Hub>(size, std::move(earlier));
   std::vector<std::shared_ptr<Bootstrap>> bootstraps;
   for (int rank = 0; rank < size; ++rank) bootstraps.push_back(std::make_shared<ThreadBootstrap>(hub, rank));
   return bootstraps;

@@ -5,12 +5,21 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
 namespace railyard::symmetric_memory {
+namespace {
+
+std::size_t round_up_to_page(std::size_t bytes) {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return (bytes + page - 1) / page * page;
+}
+
+}  // namespace
 
 HostRegion::HostRegion(std::size_t limit) : limit_(limit) {
   void* address = ::mmap(nullptr, limit_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -24,7 +33,7 @@ HostRegion::HostRegion(std::size_t limit) : limit_(limit) {
 HostRegion::~HostRegion() { ::munmap(base_, limit_); }
 
 void HostRegion::commit(std::size_t bytes) {
-  bytes = std::min(bytes, limit_);
+  bytes = round_up_to_page(std::min(bytes, limit_));  // the next step starts at a page
   if (bytes <= committed_) return;
   // Remapping in place, rather than mprotect, asks the kernel to account for the pages, so that a budget beyond the
   // machine's memory fails here and not at a later write.

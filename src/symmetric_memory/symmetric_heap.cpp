@@ -6,6 +6,8 @@
 #include <fmt/format.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace railyard::symmetric_memory {
 
@@ -19,18 +21,15 @@ SymmetricHeap::SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
   } catch (const Error& error) {
     refusal = error.what();  // the peers wait for this rank's answer: tell them first
   }
-  std::vector<Heap*> addresses(static_cast<std::size_t>(bootstrap.size()));
-  Heap* const address = own.get();
-  bootstrap.all_gather(&address, addresses.data(), sizeof(address), "mapping heaps", timeout);
+  // Shared ownership: a rank that fails from here on lets go of its heap while others may not have looked yet.
+  const std::vector<std::shared_ptr<void>> all = bootstrap.share(std::move(own), "mapping heaps", timeout);
   if (!refusal.empty()) throw Error(ErrorCode::out_of_memory, refusal);
-  for (std::size_t rank = 0; rank < addresses.size(); ++rank) {
-    if (!addresses[rank]) {
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (!all[rank]) {
       throw Error(ErrorCode::out_of_memory, fmt::format("rank {} could not allocate a heap of {} bytes", rank, bytes));
     }
-    heaps_.push_back(addresses[rank]->shared_from_this());
+    heaps_.push_back(std::static_pointer_cast<Heap>(all[rank]));
   }
-  // Nobody lets go of a heap before everybody holds it.
-  bootstrap.all_gather(nullptr, nullptr, 0, "mapped heaps", timeout);
 }
 
 }  // namespace railyard::symmetric_memory

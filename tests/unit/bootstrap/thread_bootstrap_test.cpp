@@ -7,9 +7,11 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace railyard::bootstrap {
@@ -81,6 +83,36 @@ TEST(ThreadBootstrap, AbortEndsRunningAndLaterCollectives) {
   aborter.join();
   EXPECT_EQ(running, "RY-ABORTED: meeting: enough");
   EXPECT_EQ(error_of([&] { ranks[0]->all_gather(nullptr, nullptr, 0, "again", 60s); }), "RY-ABORTED: again: enough");
+}
+
+TEST(ThreadBootstrap, AbortReachesEarlierMeetingsAndNotLaterOnes) {
+  auto first = make_thread_bootstraps(2);
+  auto second = make_thread_bootstraps(1, {first[1]});
+  auto third = make_thread_bootstraps(1, {first[0], second[0]});
+  second[0]->abort("stop");
+  EXPECT_EQ(error_of([&] { first[0]->all_gather(nullptr, nullptr, 0, "meeting", 60s); }), "RY-ABORTED: meeting: stop");
+  EXPECT_FALSE(third[0]->abort_flag()->raised());
+  third[0]->abort("stop too");
+  EXPECT_EQ(first[0]->abort_flag()->reason(), "stop");
+}
+
+TEST(ThreadBootstrap, SharedObjectsOutliveARankThatLeaves) {
+  auto ranks = make_thread_bootstraps(2);
+  std::weak_ptr<void> watch;
+  run_all(ranks, [&](Bootstrap& self) {
+    auto mine = std::make_shared<int>(self.rank());
+    if (self.rank() == 0) watch = mine;
+    const auto all = self.share(std::move(mine), "sharing", 10s);
+    ASSERT_EQ(all.size(), 2U);
+    for (int rank = 0; rank < 2; ++rank) {
+      EXPECT_EQ(*std::static_pointer_cast<int>(all[static_cast<std::size_t>(rank)]), rank);
+    }
+  });
+  EXPECT_TRUE(watch.expired());
+  auto object = std::make_shared<int>(7);
+  watch = object;
+  EXPECT_NE(error_of([&] { static_cast<void>(ranks[0]->share(std::move(object), "sharing", 10ms)); }), "");
+  EXPECT_TRUE(watch.expired()) << "a rank that gives up takes its object back";
 }
 
 }  // namespace

@@ -8,7 +8,10 @@
 
 #include <chrono>
 #include <cstring>
+#include <future>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -66,6 +69,21 @@ TEST(Heap, GrowsToItsLimitAndNoFurther) {
   }
 }
 
+TEST(Heap, GrowsFromSizesThatEndInsideAPage) {
+  constexpr std::size_t kOdd = 21248;
+  const auto heap = std::make_shared<Heap>(kOdd, kMegabyte + 100);
+  const Lease first = heap->allocate(kOdd);
+  ASSERT_TRUE(first);
+  std::memset(first.state()->data(), 7, kOdd);
+  heap->grow(kOdd);
+  const Lease second = heap->allocate(kOdd);
+  ASSERT_TRUE(second);
+  std::memset(second.state()->data(), 8, kOdd);
+  EXPECT_EQ(first.state()->data()[kOdd - 1], std::byte{7});
+  heap->grow(kMegabyte + 100 - 2 * kOdd);
+  EXPECT_EQ(heap->usage().bytes, kMegabyte);
+}
+
 TEST(Heap, QuarantineHandsNothingOut) {
   const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
   Lease lease = heap->allocate(1);
@@ -110,6 +128,45 @@ TEST(SymmetricHeap, EveryRankSeesEveryHeapAndOutOfMemoryIsEveryonesError) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+// One rank's end that is late: it returns from `share` once told to.
+class LateBootstrap final : public bootstrap::Bootstrap {
+ public:
+  LateBootstrap(bootstrap::Bootstrap& inner, std::future<void> go) : inner_(inner), go_(std::move(go)) {}
+  [[nodiscard]] int rank() const noexcept override { return inner_.rank(); }
+  [[nodiscard]] int size() const noexcept override { return inner_.size(); }
+  void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
+                  std::chrono::nanoseconds timeout) override {
+    inner_.all_gather(mine, all, bytes, purpose, timeout);
+  }
+  std::vector<std::shared_ptr<void>> share(std::shared_ptr<void> mine, std::string_view purpose,
+                                           std::chrono::nanoseconds timeout) override {
+    auto all = inner_.share(std::move(mine), purpose, timeout);
+    go_.wait();
+    return all;
+  }
+  void abort(std::string_view reason) override { inner_.abort(reason); }
+  [[nodiscard]] const std::shared_ptr<bootstrap::AbortFlag>& abort_flag() const noexcept override {
+    return inner_.abort_flag();
+  }
+
+ private:
+  bootstrap::Bootstrap& inner_;
+  std::future<void> go_;
+};
+
+TEST(SymmetricHeap, ARankThatLeavesAtOnceTakesNoMemoryFromALateOne) {
+  auto ranks = bootstrap::make_thread_bootstraps(2);
+  std::promise<void> left;
+  std::thread late([&] {
+    LateBootstrap slow(*ranks[1], left.get_future());
+    const SymmetricHeap heap(slow, kMegabyte, kMegabyte, std::chrono::seconds(10));
+    std::memset(heap.base(0), 1, kMegabyte);  // a late peer may write there
+  });
+  { const SymmetricHeap heap(*ranks[0], kMegabyte, kMegabyte, std::chrono::seconds(10)); }
+  left.set_value();
+  late.join();
 }
 
 }  // namespace
