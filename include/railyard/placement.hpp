@@ -15,9 +15,10 @@ class RAILYARD_API Placement {
  public:
   Placement() = default;
   /// Even blocks; when `num_experts` is no multiple of `num_ranks`, the first ranks hold one more.
-  /// Throws RY-INVALID-ARGUMENT for num_ranks < 1 or num_experts < 1.
+  /// Throws RY-INVALID-ARGUMENT for num_ranks outside [1, 4096] or num_experts outside [1, 1'048'576].
   [[nodiscard]] static Placement contiguous(int num_experts, int num_ranks);
-  /// One block per rank with the given sizes; a rank may hold none. Throws for a negative size or no expert at all.
+  /// One block per rank with the given sizes; a rank may hold none. Throws for a negative size, no expert at
+  /// all, or more than the same limits.
   [[nodiscard]] static Placement blocks(const std::vector<int>& experts_per_rank);
 
   [[nodiscard]] bool empty() const noexcept { return first_.empty(); }

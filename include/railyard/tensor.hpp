@@ -22,7 +22,8 @@ inline constexpr int kMaxDimensions = 3;
 class ConstTensorView {
  public:
   constexpr ConstTensorView() = default;
-  /// A contiguous (row-major) tensor. Throws RY-INVALID-ARGUMENT for negative or more than three dimensions.
+  /// A contiguous (row-major) tensor. Throws RY-INVALID-ARGUMENT for a negative size, more than three dimensions, or
+  /// more than 2^56 elements (also from the first to the last, with strides).
   RAILYARD_API ConstTensorView(const void* data, DType dtype, std::initializer_list<std::int64_t> shape,
                                Device device = {});
   /// Rows of `columns` elements, `row_stride` elements apart.

@@ -4,7 +4,9 @@
 #include "routing/route_state.hpp"
 
 #include <algorithm>
+#include <cstdint>
 #include <functional>
+#include <utility>
 
 namespace railyard::api {
 namespace {
@@ -52,6 +54,7 @@ void check_outputs(const GroupFacts& facts, const ConstTensorView& y, const rout
     require(y.size(0) >= end_of_rows(state), "y has {} rows; the route's rows end at {}", y.size(0),
             end_of_rows(state));
   }
+  check_aligned("y", y);
   require(y.data() || state.num_rows == 0, "y is null with {} rows", state.num_rows);
 }
 
@@ -84,6 +87,29 @@ void check_weights(const CombineOptions& options, const routing::RouteState& sta
   }
 }
 
+// Flat rows of y from the first to the last one that may be read.
+std::int64_t rows_read(const ConstTensorView& y, const routing::RouteState& state) {
+  if (state.num_rows == 0) return 0;
+  return state.layout == Layout::expert_slots ? y.size(0) * y.size(1) : end_of_rows(state);
+}
+
+// What lies in the heap is read there by the peers, while this rank writes `out`.
+void check_apart(const GroupFacts& facts, const char* what, const ConstTensorView& read, std::int64_t rows,
+                 const TensorView& out, std::int64_t tokens) {
+  if (rows == 0 || tokens == 0 || !inside_heap(facts, read.data())) return;
+  const auto range = [](const ConstTensorView& view, std::int64_t count) {
+    const int last = view.dimensions() - 1;
+    const std::int64_t stride = last > 0 ? view.stride(last - 1) : 1;
+    const std::int64_t elements = (count - 1) * stride + (last > 0 ? view.size(last) : 1);
+    const auto begin = reinterpret_cast<std::uintptr_t>(view.data());
+    return std::pair{begin, begin + static_cast<std::uintptr_t>(elements) * size_of(view.dtype())};
+  };
+  const auto [read_begin, read_end] = range(read, rows);
+  const auto [out_begin, out_end] = range(out, tokens);
+  require(read_end <= out_begin || out_end <= read_begin,
+          "out overlaps {}, which the peers read in the heap while out is written; they must lie apart", what);
+}
+
 }  // namespace
 
 throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y, const Route& route,
@@ -92,11 +118,16 @@ throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTen
   const routing::RouteState& state = *route.state();
   check_outputs(facts, y, state);
   check_weights(options, state, facts.options.levels);
-  check_matrix("out", out, facts.options.hidden);
   require(is_row_type(out.dtype()), "out is {}; bf16, fp16 or fp32 is expected", name(out.dtype()));
+  check_matrix("out", out, facts.options.hidden);
   require(out.size(0) >= state.num_tokens(), "out has {} rows; the route has {} tokens", out.size(0),
           state.num_tokens());
   require(out.data() || state.num_tokens() == 0, "out is null with {} tokens", state.num_tokens());
+  check_apart(facts, "y", y, rows_read(y, state), out, state.num_tokens());
+  if (const ConstTensorView& weights = options.row_weights; weights.defined()) {
+    const ConstTensorView flat(weights.data(), DType::fp32, {weights.count()});
+    check_apart(facts, "row_weights", flat, flat.count(), out, state.num_tokens());
+  }
   for (const ConstTensorView& bias : options.bias) {
     if (!bias.defined()) continue;
     require(is_row_type(bias.dtype()), "a bias is {}; bf16, fp16 or fp32 is expected", name(bias.dtype()));

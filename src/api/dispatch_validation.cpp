@@ -80,6 +80,7 @@ void check_scales(const GroupFacts& facts, const DispatchRequest& request) {
           scales.dimensions() > 1 ? scales.size(1) : 0, request.num_tokens, per_row);
   require(scales.data() || request.num_tokens == 0, "scales are null with {} tokens", request.num_tokens);
   require(scales.device().kind == DeviceKind::host, "scales are not in host memory");
+  check_aligned("scales", scales);
 }
 
 void check_codec(const DispatchRequest& request) {
@@ -122,11 +123,18 @@ void check_payload(const GroupFacts& facts, const DispatchRequest& request, int 
 
 }  // namespace
 
+void check_aligned(const char* what, const ConstTensorView& view) {
+  const std::size_t past = reinterpret_cast<std::uintptr_t>(view.data()) % size_of(view.dtype());
+  require(past == 0, "{} start {} bytes past a multiple of {}, the size of a {} element", what, past,
+          size_of(view.dtype()), name(view.dtype()));
+}
+
 void check_contiguous(const char* what, const ConstTensorView& view) {
   require(view.contiguous(), "{} must be contiguous; the strides are [{}, {}]", what, view.stride(0),
           view.dimensions() > 1 ? view.stride(1) : 0);
   require(view.data() || view.count() == 0, "{} are null with {} elements", what, view.count());
   require(view.device().kind == DeviceKind::host, "{} must be in host memory", what);
+  check_aligned(what, view);
 }
 
 void check_matrix(const char* what, const ConstTensorView& view, std::int64_t columns) {
@@ -136,6 +144,7 @@ void check_matrix(const char* what, const ConstTensorView& view, std::int64_t co
   require(view.size(0) <= 1 || view.stride(0) >= columns, "{} has row stride {}; at least {} is expected", what,
           view.stride(0), columns);
   require(view.device().kind == DeviceKind::host, "{} must be in host memory", what);
+  check_aligned(what, view);
 }
 
 void check_own_route(const GroupFacts& facts, const Route& route) {

@@ -169,6 +169,7 @@ Combined GroupState::receive_combine(std::uint64_t ticket) {
 
 Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dtype) {
   check_active();
+  api::require_enumerator("dtype", dtype, DType::int64);
   const TensorView packed(nullptr, dtype, shape);  // checks the shape
   const std::int64_t columns = packed.size(packed.dimensions() - 1);
   const std::size_t pitch = (static_cast<std::size_t>(columns) * size_of(dtype) + 15) / 16 * 16;

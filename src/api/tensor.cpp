@@ -3,7 +3,15 @@
 
 #include "api/require.hpp"
 
+#include <algorithm>
+
 namespace railyard {
+namespace {
+
+// So that no product of sizes, strides and bytes of an element leaves 64 bits.
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 56;
+
+}  // namespace
 
 ConstTensorView::ConstTensorView(const void* data, DType dtype, std::initializer_list<std::int64_t> shape,
                                  Device device)
@@ -13,6 +21,13 @@ ConstTensorView::ConstTensorView(const void* data, DType dtype, std::initializer
   for (const std::int64_t size : shape) {
     api::require(size >= 0, "dimension {} of a tensor is {}; at least 0", dimensions_, size);
     shape_[static_cast<std::size_t>(dimensions_++)] = size;
+  }
+  std::int64_t elements = 1;  // of the nonempty tensor with these sizes, where one is 0
+  for (const std::int64_t size : shape) {
+    api::require(std::max<std::int64_t>(size, 1) <= kMaxElements / elements,
+                 "a tensor of {} x {} x {} elements; at most 2^56 are supported", shape_[0],
+                 dimensions_ > 1 ? shape_[1] : 1, dimensions_ > 2 ? shape_[2] : 1);
+    elements *= std::max<std::int64_t>(size, 1);
   }
   std::int64_t stride = 1;
   for (int dimension = dimensions_ - 1; dimension >= 0; --dimension) {
@@ -32,7 +47,12 @@ ConstTensorView ConstTensorView::strided(const void* data, DType dtype, std::ini
   api::require(strides.size() == shape.size(), "a tensor of {} dimensions with {} strides", shape.size(),
                strides.size());
   std::size_t dimension = 0;
-  for (const std::int64_t stride : strides) view.strides_[dimension++] = stride;
+  for (const std::int64_t stride : strides) {
+    const std::int64_t limit = kMaxElements / std::max<std::int64_t>(view.shape_[dimension], 1);
+    api::require(stride >= -limit && stride <= limit, "stride {} of a tensor is {} with {} elements; at most {}",
+                 dimension, stride, view.shape_[dimension], limit);
+    view.strides_[dimension++] = stride;
+  }
   return view;
 }
 

@@ -41,6 +41,9 @@ void check_own_route(const GroupFacts& facts, const Route& route);
 /// host.
 void check_matrix(const char* what, const ConstTensorView& view, std::int64_t columns);
 
+/// Its elements start at multiples of their size. The dtype is a valid one.
+void check_aligned(const char* what, const ConstTensorView& view);
+
 /// int32 or fp32 arrays that the library reads as they lie.
 void check_contiguous(const char* what, const ConstTensorView& view);
 

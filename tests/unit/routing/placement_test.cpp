@@ -48,6 +48,9 @@ TEST(Placement, RefusesWhatIsNone) {
   EXPECT_NE(refusal_of({0, 0}).find("without experts on 2 ranks"), std::string::npos);
   EXPECT_THROW(static_cast<void>(Placement::contiguous(0, 1)), Error);
   EXPECT_THROW(static_cast<void>(Placement::contiguous(1, 0)), Error);
+  EXPECT_NE(refusal_of({1 << 20, 1}).find("1048577 experts up to rank 1; at most 1048576"), std::string::npos);
+  EXPECT_THROW(static_cast<void>(Placement::contiguous(1, 4097)), Error);
+  EXPECT_EQ(Placement::contiguous(1 << 20, 4096).local_experts(4095), 256);
 }
 
 }  // namespace
