@@ -10,12 +10,13 @@ set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
-target_compile_options(railyard_build_flags INTERFACE
+set(cxx_options
   # The numeric contract: a * b + c rounds twice unless std::fma says otherwise.
   -ffp-contract=off
   -Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wnon-virtual-dtor -Wold-style-cast
   -Woverloaded-virtual -Wcast-align -Wundef
   $<$<BOOL:${RAILYARD_WERROR}>:-Werror>)
+target_compile_options(railyard_build_flags INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxx_options}>")
 target_compile_definitions(railyard_build_flags INTERFACE
   $<$<BOOL:${RAILYARD_DEBUG_DELAYS}>:RAILYARD_DEBUG_DELAYS=1>)
 

@@ -30,6 +30,9 @@ function(railyard_add_test name)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE
     ${test_LIBRARIES} railyard_internal railyard_build_flags GTest::gtest GTest::gtest_main)
+  if(TARGET railyard_cuda_part AND test_LABELS MATCHES "gpu")
+    add_dependencies(railyard_cuda_part ${name})
+  endif()
   gtest_discover_tests(${name}
     TEST_PREFIX ${name}.
     DISCOVERY_MODE PRE_TEST

@@ -5,21 +5,26 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/lib/packages.sh
 logs=build/logs
 source scripts/lib/stages.sh
+source scripts/lib/cuda.sh
 
 usage() {
   cat <<'END'
 usage: scripts/test.sh [--all] [--filter REGEX] [--seed N] [--install] [--help]
 
-Builds the library in build/ and runs its tests on this machine; needs no GPU. The last line says how many passed.
+Builds the library in build/ and runs its tests on this machine; needs no GPU. Where there is one, it builds the CUDA
+part in build/cuda too and runs its tests. The last line says how many passed.
 
   --all            also: the tests under AddressSanitizer with UndefinedBehaviorSanitizer, under ThreadSanitizer and
-                   built by clang; the fuzzers, briefly; clang-format; clang-tidy; a sample of five mutants
-  --filter REGEX   only the tests whose names match (in every build); leaves out fuzzers, lint and mutants
+                   built by clang; the CUDA part compiled without a GPU too; the fuzzers, briefly; clang-format;
+                   clang-tidy; a sample of five mutants
+  --filter REGEX   only the tests whose names match (in every build); leaves out fuzzers, lint and mutants, and without
+                   a GPU the CUDA part
   --seed N         the seed of fuzzers and of the mutants' sample (default: random; printed)
   --install        install missing Debian packages with sudo (as root they are installed without asking)
   --help           this text
 
-Logs are in build/logs.
+nvcc of release 12.4 or newer is the machine's ($CUDACXX, on PATH, in ${CUDA_HOME:-/usr/local/cuda}), or is installed
+from PyPI into build/cuda-toolkit. Logs are in build/logs.
 END
 }
 
@@ -41,11 +46,14 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-if [ "$all" = yes ]; then
-  require_packages "$packages_to_test_all" "$install" build/packages.log
-else
-  require_packages "$packages_to_test" "$install" build/packages.log
+gpus=$(num_gpus) cuda=no
+if [ "$gpus" -gt 0 ] || { [ "$all" = yes ] && [ -z "$filter" ]; }; then
+  cuda=yes
 fi
+packages=$packages_to_test
+[ "$all" = no ] || packages=$packages_to_test_all
+[ "$cuda" = no ] || packages+=$(packages_to_get_nvcc)
+require_packages "$packages" "$install" build/packages.log
 
 jobs=$(nproc)
 mkdir -p "$logs"
@@ -74,10 +82,27 @@ build_and_test() {
   fi
 }
 
+# The CUDA part: compiled, and its tests run as far as the GPUs of this machine allow.
+build_and_test_cuda() {
+  local labels=gpu1 arguments=(--parallel 1)
+  [ "$gpus" -lt 2 ] || labels+='|gpu2'
+  [ "$gpus" -lt 8 ] || labels+='|gpu8'
+  arguments+=(--label-regex "^($labels)\$")
+  [ -z "$filter" ] || arguments+=(--tests-regex "$filter" --no-tests=ignore)
+  if ! stage "build: CUDA part" build_cuda_part "$jobs"; then
+    [ "$gpus" -eq 0 ] || stage_not_run "tests: CUDA part" "the build failed"
+  elif [ "$gpus" -eq 0 ]; then
+    echo "      no GPU here: its tests were not run"
+  else
+    stage_ctest "tests: CUDA part" "$cuda_build" "${arguments[@]}" || true
+  fi
+}
+
 stages_total=2
+[ "$cuda" = no ] || stages_total=$((stages_total + 1 + (gpus > 0)))
 if [ "$all" = yes ]; then
-  stages_total=8
-  [ -n "$filter" ] || stages_total=13
+  stages_total=$((stages_total + 6))
+  [ -n "$filter" ] || stages_total=$((stages_total + 5))
   echo "seed $seed (repeat with --seed $seed)"
 fi
 
@@ -85,6 +110,11 @@ if [ "$all" = yes ] && [ -z "$filter" ]; then
   stage "format" scripts/lib/format.sh || true
 fi
 build_and_test release build "release, g++" -DRAILYARD_BUILD_TESTS=ON
+if [ "$cuda" = yes ]; then
+  build_and_test_cuda
+else
+  printf '\nno GPU here: the CUDA part was not built; scripts/test.sh --all compiles it\n'
+fi
 if [ "$all" = yes ]; then
   export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=print_stacktrace=1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The Debian 12 packages of the project, in one place. Sourced by the scripts.
-# Each line: package, and what shows that it is there: a command, or a file under an include or library directory.
+# Each line: package, and what shows that it is there: a command, a file under an include or library directory, or
+# python3:<module>.
 # shellcheck shell=bash disable=SC2034
 
 packages_to_build="
@@ -30,10 +31,15 @@ clang-format         clang-format
 clang-tidy           clang-tidy
 libclang-rt-14-dev   clang/14/lib/linux/libclang_rt.fuzzer-$(uname -m).a
 "
+packages_to_install_cuda="
+python3              python3
+python3-venv         python3:ensurepip
+"
 
-# is_present <command or file>
+# is_present <command, file or python3:module>
 is_present() {
   case $1 in
+    python3:*) python3 -c "import ${1#python3:}" >/dev/null 2>&1 ;;
     */* | *.h | *.hpp)
       local directory
       for directory in /usr/include /usr/local/include /usr/lib "/usr/include/$(uname -m)-linux-gnu"; do

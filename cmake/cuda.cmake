@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# The CUDA part: nvcc 12.4 or newer, code for sm_90 with PTX of compute_90 beside it for later GPUs, the static runtime.
+# Included before anything is compiled; CUDACXX or CMAKE_CUDA_COMPILER chooses the compiler.
+set(CMAKE_CUDA_ARCHITECTURES 90)
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+enable_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA" OR CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.4)
+  message(FATAL_ERROR "The CUDA part needs nvcc 12.4 or newer; ${CMAKE_CUDA_COMPILER} is "
+    "${CMAKE_CUDA_COMPILER_ID} ${CMAKE_CUDA_COMPILER_VERSION}")
+endif()
+find_package(CUDAToolkit REQUIRED)
+
+# All that needs nvcc or a GPU: the library, the program, tests with a gpu label, benchmarks of the kernels.
+add_custom_target(railyard_cuda_part)
+
+target_compile_options(railyard_build_flags INTERFACE
+  # By name, since CMake 3.25.1 (Debian 12) does not know that nvcc 12 and 13 have C++20.
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>
+  # --fmad=false is the device's -ffp-contract=off.
+  $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -lineinfo>
+  $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off,-Wall,-Wextra,-Wshadow>
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${RAILYARD_WERROR}>>:-Werror=all-warnings -Xcompiler=-Werror>)
