@@ -3,7 +3,8 @@
 // Everything is compared with the reference once per shape, and with that verified output after each timing.
 //
 //   cuda_kernels_bench [name=value ...]   tokens=4096 ranks=2 devices=2 blocks=16 what=all zipf=0 reps=12
-//                                         senders=0 stages=0 reducers=0 chunk=0 verify=1; lists: blocks=8,16,24
+//                                         senders=0 stages=0 reducers=0 chunk=0 verify=1
+//   blocks, senders, stages, reducers and chunk take lists: every combination is timed
 //
 // Times are of the whole operation with its exchange: median over replays of the slowest rank, microseconds. `graph`:
 // eight operations per captured graph, inputs and outputs rotated through more than twice the L2; `event`: single calls.
@@ -158,8 +159,16 @@ class Bench {
     return wrong.empty();
   }
 
-  void time(int blocks) {
-    const auto launch = [&](int r, int i) { launch_one(r, static_cast<std::size_t>(i), blocks); };
+  struct Choice {
+    int blocks;
+    int senders;
+    int stages;
+    int reducers;
+    int chunk;
+  };
+
+  void time(const Choice& choice) {
+    const auto launch = [&](int r, int i) { launch_one(r, static_cast<std::size_t>(i), choice); };
     const Times graph = time_graph(launch);
     const Times event = time_events(24, launch);
     double wait = 0;
@@ -172,11 +181,12 @@ class Bench {
       }
     }
     const bool same = outputs_are_as_verified();
-    std::printf("%-9s tokens %5d ranks %d SMs %3d senders %2d stages %d chunk %4d | graph %7.1f p99 %7.1f | event %7.1f p99 %7.1f | "
-                "wire %.2f MB %6.1f GB/s | exchange %.1f | %s\n",
-                what_.c_str(), tokens_, ranks_.size(), blocks, number(arguments_, "senders", 0),
-                number(arguments_, "stages", 0), number(arguments_, "chunk", 0), graph.median, graph.p99, event.median,
-                event.p99, wire_bytes_ / 1e6, wire_bytes_ / graph.median / 1e3, wait, same ? "verified" : "WRONG");
+    std::printf(
+        "%-8s T %5d R %d SMs %3d senders %2d stages %d reducers %2d chunk %4d | graph %6.1f p99 %6.1f | event %6.1f p99 "
+        "%6.1f | %.2f MB %5.1f GB/s | exchange %.1f | %s\n",
+        what_.c_str(), tokens_, ranks_.size(), choice.blocks, choice.senders, choice.stages, choice.reducers,
+        choice.chunk, graph.median, graph.p99, event.median, event.p99, wire_bytes_ / 1e6,
+        wire_bytes_ / graph.median / 1e3, wait, same ? "verified" : "WRONG");
     std::fflush(stdout);
   }
 
@@ -257,21 +267,21 @@ class Bench {
     }
   }
 
-  void launch_one(int r, std::size_t i, int blocks) {
+  void launch_one(int r, std::size_t i, const Choice& choice) {
     if (what_ == "combine") {
       auto& launches = rotation_.combines[static_cast<std::size_t>(r)];
       throughput::CombineLaunch launch = launches[i % launches.size()];
-      launch.num_blocks = blocks;
-      launch.num_reducers = number(arguments_, "reducers", 0);
-      launch.num_stages = number(arguments_, "stages", 0);
-      launch.max_chunk = static_cast<std::uint32_t>(number(arguments_, "chunk", 0));
+      launch.num_blocks = choice.blocks;
+      launch.num_reducers = choice.reducers;
+      launch.num_stages = choice.stages;
+      launch.max_chunk = static_cast<std::uint32_t>(choice.chunk);
       throughput::launch_combine(launch);
     } else {
       auto& launches = rotation_.dispatches[static_cast<std::size_t>(r)];
       throughput::DispatchLaunch launch = launches[i % launches.size()];
-      launch.num_blocks = blocks;
-      launch.num_senders = number(arguments_, "senders", 0);
-      launch.num_stages = number(arguments_, "stages", 0);
+      launch.num_blocks = choice.blocks;
+      launch.num_senders = choice.senders;
+      launch.num_stages = choice.stages;
       throughput::launch_dispatch(launch);
     }
   }
@@ -384,7 +394,17 @@ int run(const Arguments& arguments) {
   for (const std::string& what : kinds) {
     Bench bench(arguments, what);
     if (!bench.verify()) return 1;
-    for (const int blocks : numbers(arguments, "blocks", what == "quantise" ? "20" : "16")) bench.time(blocks);
+    for (const int blocks : numbers(arguments, "blocks", what == "quantise" ? "20" : "16")) {
+      for (const int senders : numbers(arguments, "senders", "0")) {
+        for (const int stages : numbers(arguments, "stages", "0")) {
+          for (const int reducers : numbers(arguments, "reducers", "0")) {
+            for (const int chunk : numbers(arguments, "chunk", "0")) {
+              bench.time({blocks, senders, stages, reducers, chunk});
+            }
+          }
+        }
+      }
+    }
   }
   return 0;
 }

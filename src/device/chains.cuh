@@ -74,6 +74,12 @@ __device__ __forceinline__ void writes_to_peer_words() {
   fence_acquire_release_system();
 }
 
+/// The same towards the blocks of this grid alone: they read the words of this rank's own mailbox.
+__device__ __forceinline__ void writes_to_own_words() {
+  debug_delay();
+  fence_acquire_release_device();
+}
+
 /// Relaxed: nothing but the word itself is promised, except what a writes_to_peer_words before it brought along.
 __device__ __forceinline__ void store_word(std::uint64_t* word, std::uint32_t tag, std::uint32_t value) {
   store_relaxed_system(word, static_cast<std::uint64_t>(tag) << 32 | value);

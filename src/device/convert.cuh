@@ -44,13 +44,17 @@ __device__ __forceinline__ std::uint32_t floats_to_e4m3(float a, float b, float 
   return static_cast<std::uint32_t>(low) | static_cast<std::uint32_t>(high) << 16;
 }
 
-/// Element-wise |x| of a packed bf16 pair.
-__device__ __forceinline__ std::uint32_t bf16_pair_magnitude(std::uint32_t pair) { return pair & 0x7FFF7FFFU; }
-
-/// Element-wise maximum of packed bf16 pairs; a NaN loses to a number.
-__device__ __forceinline__ std::uint32_t bf16_pair_max(std::uint32_t a, std::uint32_t b) {
+/// Element-wise the larger magnitude of packed bf16 pairs, with a sign that means nothing; a NaN loses to a number.
+__device__ __forceinline__ std::uint32_t bf16_pair_magnitude_max(std::uint32_t a, std::uint32_t b) {
   std::uint32_t result;
-  asm("max.bf16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+  asm("max.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+/// 1/x within one unit in the last place, for normal x and results.
+__device__ __forceinline__ float reciprocal_approximation(float x) {
+  float result;
+  asm("rcp.approx.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
 }
 

@@ -5,7 +5,7 @@
 //   reads     y of all ranks in their heaps, the route's transfers, biases
 //   writes    out, the result
 //   order     y -> release of the offer -> acquire -> bulk reads -> reads done -> signals; block 0 waits for everyone's
-//   ends      when out is complete and no peer reads y any more; the last block advances epoch, slot and ticket base
+//   ends      when out is complete and no peer reads y any more; block 0 then advances epoch, slot and ticket base
 #include "throughput/cuda_combine_plan.hpp"
 #include "throughput/cuda_kernels.hpp"
 #include "throughput/cuda_mailbox.cuh"
@@ -21,8 +21,9 @@ struct PendingLoad {
   static constexpr std::uint32_t kLast = 2;
   static constexpr std::uint32_t kData = 4;  // there is a row
   static constexpr std::uint32_t kNan = 8;   // a row was lost: the item is NaN
-  int item;
-  std::uint32_t flags;
+  int token;
+  std::uint32_t flags;  // and the chunk, from bit kChunkShift on
+  static constexpr int kChunkShift = 8;
 };
 static_assert(sizeof(PendingLoad) == 8);
 
@@ -61,25 +62,30 @@ struct CombineBlock {
   [[nodiscard]] __device__ PendingLoad& pending(int stage) const {
     return at<PendingLoad>(shared, p.plan.shared.loads)[ring_index(stage)];
   }
-  /// Bytes of y from the row's begin to an item's, and in it.
-  [[nodiscard]] __device__ std::uint32_t chunk_begin(int item) const {
-    return static_cast<std::uint32_t>(item % p.plan.num_chunks) * p.plan.chunk;
-  }
-  [[nodiscard]] __device__ std::uint32_t chunk_bytes(int item) const {
-    return min(p.plan.chunk, p.plan.row_bytes - chunk_begin(item));
+  /// Bytes of y from the row's begin to a chunk's, and in it.
+  [[nodiscard]] __device__ std::uint32_t chunk_begin(std::uint32_t chunk) const { return chunk * p.plan.chunk; }
+  [[nodiscard]] __device__ std::uint32_t chunk_bytes(std::uint32_t chunk) const {
+    return min(p.plan.chunk, p.plan.row_bytes - chunk_begin(chunk));
   }
 };
 
-/// The items of one warp from ticket to load. Lane s holds the transfer of slot s.
+/// An item, taken apart: a chunk of a token's row.
+struct Piece {
+  int token = PendingLoad::kEnd;
+  std::uint32_t chunk = 0;
+};
+
+/// The items of one warp from ticket to load. Lane s holds the transfer of slot s. Everything that a load needs is
+/// computed when its item is taken up, so that a stage is filled again as soon as it is free.
 struct Producer {
   const CombineBlock& block;
-  int item = PendingLoad::kEnd;  // being loaded
+  Piece piece;                         // being loaded
+  const std::byte* source = nullptr;   // of this lane's row
+  std::uint32_t bytes = 0;
+  std::uint32_t rest = 0;              // slots whose rows are still to be loaded
+  std::uint32_t flags = 0;             // of the next load
+  Piece ahead;                         // transfers under way
   CudaTransfer transfer{CudaTransfer::kNone, 0};
-  std::uint32_t rest = 0;  // slots whose rows are still to be loaded
-  bool first = true;
-  bool lost = false;
-  int ahead_item = PendingLoad::kEnd;  // transfers under way
-  CudaTransfer ahead{CudaTransfer::kNone, 0};
   std::uint32_t next = 0;  // lane 0: the ticket after that
 
   __device__ void draw() {
@@ -88,61 +94,57 @@ struct Producer {
       next = device::add_relaxed_device(&block.state.ticket, 1) - block.ticket_base + first_tickets;
     }
   }
-  __device__ void fetch(int fetched) {
+  __device__ void fetch(std::uint32_t item) {
     const CudaRoute& route = block.p.call.route;
     const int slots = route.slots(block.group().num_ranks);
-    ahead_item = fetched;
-    ahead = {CudaTransfer::kNone, 0};
-    if (fetched < block.num_items && lane_index() < slots) {
-      ahead = route.transfers[static_cast<std::size_t>(fetched / block.p.plan.num_chunks) * slots + lane_index()];
-    }
+    const auto chunks = static_cast<std::uint32_t>(block.p.plan.num_chunks);
+    transfer = {CudaTransfer::kNone, 0};
+    ahead = {};
+    if (item >= static_cast<std::uint32_t>(block.num_items)) return;
+    const std::uint32_t token = item / chunks;
+    ahead = {static_cast<int>(token), item - token * chunks};
+    if (lane_index() < slots) transfer = route.transfers[static_cast<std::size_t>(token) * slots + lane_index()];
   }
-  /// Takes up the fetched item.
-  __device__ void take() {
-    item = ahead_item;
-    transfer = ahead;
-    first = true;
-    const bool is_lost = transfer.row == CudaTransfer::kLost ||
-                         (transfer.row >= 0 && block.sources()[transfer.rank].exhausted != 0);
-    lost = __any_sync(~0U, static_cast<int>(is_lost)) != 0;
-    rest = __ballot_sync(~0U, static_cast<int>(transfer.row >= 0));
-    if (lost) rest = 0;
-  }
+  /// Takes up the fetched item and fetches the next.
   __device__ void advance() {
-    take();
-    const std::uint32_t ticket = __shfl_sync(~0U, next, 0);
-    fetch(static_cast<int>(min(ticket, static_cast<std::uint32_t>(PendingLoad::kEnd))));
-    if (ahead_item < block.num_items) draw();
+    piece = ahead;
+    if (piece.token == PendingLoad::kEnd) return;
+    const bool has_row = transfer.row >= 0;
+    bool is_lost = transfer.row == CudaTransfer::kLost;
+    if (has_row) {
+      const PulledRows& rows = block.sources()[transfer.rank];
+      is_lost = rows.exhausted != 0;
+      source = rows.rows + static_cast<std::size_t>(transfer.row) * rows.pitch + block.chunk_begin(piece.chunk);
+    }
+    const bool lost = __any_sync(~0U, static_cast<int>(is_lost)) != 0;
+    rest = lost ? 0 : __ballot_sync(~0U, static_cast<int>(has_row));
+    bytes = block.chunk_bytes(piece.chunk);
+    flags = PendingLoad::kFirst | (lost ? PendingLoad::kNan : 0) | piece.chunk << PendingLoad::kChunkShift;
+    fetch(__shfl_sync(~0U, next, 0));
+    if (ahead.token != PendingLoad::kEnd) draw();
   }
 };
 
 /// The warp starts the next load into a free stage, or marks the end.
 __device__ __forceinline__ void produce(Producer& producer, int stage) {
   const CombineBlock& block = producer.block;
-  if (producer.item >= block.num_items) {
+  if (producer.piece.token == PendingLoad::kEnd) {
     if (lane_index() == 0) block.pending(stage) = {PendingLoad::kEnd, 0};
     return;
   }
-  const int slot = producer.rest != 0 ? __ffs(static_cast<int>(producer.rest)) - 1 : 0;
-  const bool has_data = producer.rest != 0;
-  producer.rest &= producer.rest - 1;
-  const bool last = producer.rest == 0;
-  if (lane_index() == slot) {
-    const std::uint32_t flags = (producer.first ? PendingLoad::kFirst : 0) | (last ? PendingLoad::kLast : 0) |
-                                (has_data ? PendingLoad::kData : 0) | (producer.lost ? PendingLoad::kNan : 0);
-    block.pending(stage) = {producer.item, flags};
-    const std::uint32_t bytes = has_data ? block.chunk_bytes(producer.item) : 0;
+  const std::uint32_t rest = producer.rest;
+  const std::uint32_t after = rest & (rest - 1);
+  // The lane of the lowest slot left; lane 0 where there is no row at all.
+  if ((rest == 0 && lane_index() == 0) || (rest ^ after) == 1U << lane_index()) {
+    const std::uint32_t bytes = rest != 0 ? producer.bytes : 0;
     device::barrier_arrive_expecting(block.barrier(stage), bytes);
-    if (has_data) {
-      const PulledRows& source = block.sources()[producer.transfer.rank];
-      device::bulk_load(block.stage(stage),
-                        source.rows + static_cast<std::size_t>(producer.transfer.row) * source.pitch +
-                            block.chunk_begin(producer.item),
-                        bytes, block.barrier(stage));
-    }
+    if (rest != 0) device::bulk_load(block.stage(stage), producer.source, bytes, block.barrier(stage));
+    block.pending(stage) = {producer.piece.token, producer.flags | (after == 0 ? PendingLoad::kLast : 0) |
+                                                      (rest != 0 ? PendingLoad::kData : 0)};
   }
-  producer.first = false;
-  if (last) producer.advance();
+  producer.rest = after;
+  producer.flags &= ~PendingLoad::kFirst;
+  if (after == 0) producer.advance();
 }
 
 /// One lane's part of an item: vector v of the lane is the (v * 32 + lane)th of the chunk.
@@ -151,7 +153,7 @@ struct Accumulator {
   static constexpr int kCount = kElements<kY>;
   float values[kVectorsPerLane][kCount];
 
-  __device__ __forceinline__ void start(const CombineBlock& block, int item, int num_vectors) {
+  __device__ __forceinline__ void start(const CombineBlock& block, int row_token, std::uint32_t chunk, int num_vectors) {
 #pragma unroll
     for (auto& vector : values) {
 #pragma unroll
@@ -159,8 +161,8 @@ struct Accumulator {
     }
     const CombineLaunch& call = block.p.call;
     if (call.biases[0].data == nullptr) return;
-    const auto token = static_cast<std::size_t>(item / block.p.plan.num_chunks);
-    const std::size_t first_element = block.chunk_begin(item) / (kY == DType::fp32 ? 4 : 2);
+    const auto token = static_cast<std::size_t>(row_token);
+    const std::size_t first_element = block.chunk_begin(chunk) / (kY == DType::fp32 ? 4 : 2);
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
       const auto& bias = call.biases[which];
@@ -181,13 +183,17 @@ struct Accumulator {
     }
   }
 
-  __device__ __forceinline__ void add(const std::byte* stage, int num_vectors) {
-    uint4 vectors[kVectorsPerLane];
+  using Vectors = uint4[kVectorsPerLane];
+
+  __device__ static __forceinline__ void read(const std::byte* stage, int num_vectors, Vectors& vectors) {
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
       const int index = v * 32 + lane_index();
       vectors[v] = index < num_vectors ? reinterpret_cast<const uint4*>(stage)[index] : uint4{0, 0, 0, 0};
     }
+  }
+
+  __device__ __forceinline__ void add(const Vectors& vectors) {
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
       float row[kCount];
@@ -197,10 +203,11 @@ struct Accumulator {
     }
   }
 
-  __device__ __forceinline__ void finish(const CombineBlock& block, int item, int num_vectors, bool nan) const {
+  __device__ __forceinline__ void finish(const CombineBlock& block, int row_token, std::uint32_t chunk, int num_vectors,
+                                         bool nan) const {
     const CombineLaunch& call = block.p.call;
-    const auto token = static_cast<std::size_t>(item / block.p.plan.num_chunks);
-    const std::size_t first_element = block.chunk_begin(item) / (kY == DType::fp32 ? 4 : 2);
+    const auto token = static_cast<std::size_t>(row_token);
+    const std::size_t first_element = block.chunk_begin(chunk) / (kY == DType::fp32 ? 4 : 2);
     std::byte* const row = call.out + token * call.out_pitch + first_element * element_bytes(call.out_dtype);
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
@@ -226,16 +233,20 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
   std::uint32_t parity = 0;
   for (int stage = 0;;) {
     const PendingLoad load = block.pending(stage);
-    if (load.item == PendingLoad::kEnd) break;
-    const int num_vectors = static_cast<int>(block.chunk_bytes(load.item) / 16);
-    if ((load.flags & PendingLoad::kFirst) != 0) accumulator.start(block, load.item, num_vectors);
+    if (load.token == PendingLoad::kEnd) break;
+    const std::uint32_t chunk = load.flags >> PendingLoad::kChunkShift;
+    const int num_vectors = static_cast<int>(block.chunk_bytes(chunk) / 16);
+    if ((load.flags & PendingLoad::kFirst) != 0) accumulator.start(block, load.token, chunk, num_vectors);
     device::barrier_wait(block.barrier(stage), parity);
-    if ((load.flags & PendingLoad::kData) != 0) accumulator.add(block.stage(stage), num_vectors);
+    const bool has_data = (load.flags & PendingLoad::kData) != 0;
+    typename Accumulator<kY>::Vectors vectors;
+    if (has_data) Accumulator<kY>::read(block.stage(stage), num_vectors, vectors);
     device::debug_delay();
     __syncwarp();
     produce(producer, stage);
+    if (has_data) accumulator.add(vectors);
     if ((load.flags & PendingLoad::kLast) != 0) {
-      accumulator.finish(block, load.item, num_vectors, (load.flags & PendingLoad::kNan) != 0);
+      accumulator.finish(block, load.token, chunk, num_vectors, (load.flags & PendingLoad::kNan) != 0);
     }
     __syncwarp();
     if (++stage == num_stages) {
@@ -307,7 +318,12 @@ __device__ void wait_for_readers(const CombineBlock& block) {
                                    block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep);
   }
   const bool failed = __syncthreads_and(static_cast<int>(done)) == 0;
-  if (failed && threadIdx.x == 0) write_result(block, true);
+  if (threadIdx.x != 0) return;
+  if (failed) {
+    write_result(block, true);
+  } else {
+    finish_operation(block.group(), block.state, block.epoch, block.slot);
+  }
 }
 
 template <DType kY>
@@ -322,11 +338,11 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   if (!failed_before) {
     if (blockIdx.x == 0 && warp_index() == kWarps - 1) publish_offer(block);
     Producer producer{block};
-    const int first_item = static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * warp_index();
+    const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
     const bool reduces = warp_index() < p.plan.num_reducers;
     if (reduces) producer.fetch(first_item);
     if (lane_index() == 0) {
-      producer.next = static_cast<std::uint32_t>(first_item) + gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);
+      producer.next = first_item + gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);
       for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
       device::fence_barrier_init();
     }
@@ -345,12 +361,6 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_result(block, true);
-  }
-  if (device::is_last_block(&state.blocks_done) && threadIdx.x == 0) {
-    const CudaControlLayout& control = p.call.group.control;
-    state.ticket_base = device::load_relaxed_device(&state.ticket);
-    state.slot = block.slot + 1 == static_cast<std::uint32_t>(control.num_slots) ? 0 : block.slot + 1;
-    state.epoch = block.epoch;
   }
 }
 

@@ -6,7 +6,7 @@
 //   writes    granted blocks of all ranks, the route, the result
 //   order     ids -> route of the slice -> last block -> counts (with an early grant) -> everyone's counts and grants
 //             -> rows and metadata -> bulk wait -> CTA barrier -> fence -> arrival signals; block 0 waits for everyone's
-//   ends      when all sources' rows are here; the last block advances epoch, slot and ticket base
+//   ends      when all sources' rows are here; block 0 then advances epoch, slot and ticket base
 #include "throughput/cuda_exchange.cuh"
 #include "throughput/cuda_kernels.hpp"
 #include "throughput/cuda_metadata.cuh"
@@ -56,6 +56,7 @@ __device__ void wait_for_arrivals(const DispatchBlock& block) {
     if (threadIdx.x == 0) write_failure(block);
     return;
   }
+  if (threadIdx.x == 0) finish_operation(group, block.state, block.epoch, block.slot);
   if (block.call().host_expert_counts == nullptr || !block.makes_route()) return;
   const CudaPlacement& placement = block.call().placement;
   const Destination& own = block.destinations()[group.rank];
@@ -114,12 +115,6 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_failure(block);
-  }
-  if (device::is_last_block(&state.blocks_done) && threadIdx.x == 0) {
-    const CudaControlLayout& control = p.call.group.control;
-    state.ticket_base = device::load_relaxed_device(&state.ticket);
-    state.slot = block.slot + 1 == static_cast<std::uint32_t>(control.num_slots) ? 0 : block.slot + 1;
-    state.epoch = block.epoch;
   }
 }
 

@@ -77,6 +77,14 @@ struct DispatchBlock {
     return at<InvalidIds>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.invalid);
   }
 
+  /// The slice that a group of tokens belongs to: a quotient, exact for the 2^19 groups of 2^24 tokens.
+  [[nodiscard]] __device__ int slice_of(int group) const {
+    return static_cast<int>(static_cast<std::uint64_t>(group) * p.plan.slice_inverse >> 40);
+  }
+  /// Rows of all earlier slices at `destination`.
+  [[nodiscard]] __device__ std::int32_t rows_before_slice(int group, int destination) const {
+    return slice_first()[slice_of(group) * num_ranks() + destination];
+  }
   /// The row of `token` at `destination`, -1 if it does not go there. `group` is its RouteGroup there.
   [[nodiscard]] __device__ std::int32_t row_of(const RouteGroup& group, std::int32_t slice_first_row, int token,
                                                int destination) const {

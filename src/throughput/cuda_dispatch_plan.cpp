@@ -121,6 +121,8 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.num_lookups = num_ranks <= 32 ? 32 : 64;
   plan.groups = (launch.num_tokens + kTokensPerGroup - 1) / kTokensPerGroup;
   plan.groups_per_slice = std::max(1, (plan.groups + launch.num_blocks - 1) / launch.num_blocks);
+  const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);
+  plan.slice_inverse = ((std::uint64_t{1} << 40) + per_slice - 1) / per_slice;
   plan.workspace = DispatchWorkspace::of(launch.route.max_tokens, num_ranks, launch.num_blocks);
   if (launch.operation != CudaOperation::route && launch.rows.bytes > 0) {
     if (launch.rows.encode == CudaEncode::copy) {

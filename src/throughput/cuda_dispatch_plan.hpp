@@ -85,6 +85,7 @@ struct DispatchPlan {
   int num_words = 0;         // of a mailbox that this operation uses
   int groups = 0;            // of tokens
   int groups_per_slice = 0;
+  std::uint64_t slice_inverse = 0;  // ceil(2^40 / groups_per_slice)
   bool bulk_rows = false;    // the caller's rows can be read by bulk copies
   bool bulk_scales = false;
   std::uint32_t input_segment = 0;  // bytes of a caller's row in a full segment

@@ -12,12 +12,11 @@ namespace railyard::throughput {
 
 /// Counters of one kind of operation, in this rank's device memory; only this rank's kernels touch them.
 struct alignas(128) CudaKindState {
-  std::uint64_t epoch = 0;                // last finished operation; advanced once per launch, by the last block
+  std::uint64_t epoch = 0;                // last finished operation; advanced once per launch, by block 0
   std::uint32_t slot = 0;                 // mailbox slot of the next operation; a counter of its own
   std::uint32_t ticket_base = 0;          // `ticket` when the running launch began
   alignas(128) std::uint32_t ticket = 0;  // work handed out; grows for ever, wraps
   std::uint32_t blocks_routed = 0;        // wraps to 0 with the last block of a launch
-  std::uint32_t blocks_done = 0;          // the same
 };
 
 /// Device memory, one per group and rank. `failed` stays set: later launches of the group end at once.

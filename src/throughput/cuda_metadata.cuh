@@ -43,8 +43,7 @@ __device__ __forceinline__ GroupRows rows_of_group(const DispatchBlock& block, i
   GroupRows rows;
   rows.group = block.groups()[static_cast<std::size_t>(group) * num_ranks + destination];
   const Destination& target = block.destinations()[destination];
-  rows.first = target.first + rows.group.before +
-               block.slice_first()[group / block.plan().groups_per_slice * num_ranks + destination];
+  rows.first = target.first + rows.group.before + block.rows_before_slice(group, destination);
   rows.kept = max(0, min(target.capacity - rows.first, __popc(rows.group.tokens)));
   return rows;
 }
@@ -130,9 +129,8 @@ __device__ inline void write_transfers(const DispatchBlock& block, int group) {
                          ? __popc(last & ((1U << k) - 1U))
                          : __popcll(ranks & ((std::uint64_t{1} << destination) - 1));
     const Destination& target = block.destinations()[destination];
-    std::int32_t row = block.row_of(
-        block.groups()[static_cast<std::size_t>(group) * num_ranks + destination],
-        block.slice_first()[group / block.plan().groups_per_slice * num_ranks + destination], token, destination);
+    std::int32_t row = block.row_of(block.groups()[static_cast<std::size_t>(group) * num_ranks + destination],
+                                    block.rows_before_slice(group, destination), token, destination);
     if (row >= target.capacity) {
       const bool left_out = call.overflow == OverflowPolicy::drop && target.exhausted == 0;
       row = left_out ? CudaTransfer::kNone : CudaTransfer::kLost;

@@ -128,37 +128,71 @@ __device__ inline void route_slice(const DispatchBlock& block) {
   if (threadIdx.x == 0) block.invalid()[slice] = invalid;
 }
 
-/// The last block, all threads: sums over slices, and this source's counts to every rank. This rank's own words come
-/// last and carry the workspace with them (chain 5), to the other blocks of this grid.
-__device__ inline void publish_counts(const DispatchBlock& block) {
-  const DispatchLaunch& call = block.call();
+/// One warp: running sums of one destination's rows over the slices; returns the total.
+__device__ __forceinline__ std::int32_t sum_slices(const DispatchBlock& block, int destination) {
   const int num_ranks = block.num_ranks();
   const int slices = static_cast<int>(gridDim.x);
+  std::int32_t total = 0;
+  for (int begin = 0; begin < slices; begin += 32) {
+    const int slice = begin + lane_index();
+    const std::int32_t here = slice < slices ? block.slice_rows()[slice * num_ranks + destination] : 0;
+    std::int32_t sum = here;
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const std::int32_t below = __shfl_up_sync(~0U, sum, offset);
+      if (lane_index() >= offset) sum += below;
+    }
+    if (slice < slices) block.slice_first()[slice * num_ranks + destination] = total + sum - here;
+    total += __shfl_sync(~0U, sum, 31);
+  }
+  return total;
+}
+
+/// One warp: how many ids were invalid, and the first of them.
+struct InvalidSum {
+  std::uint32_t count;
+  std::int64_t first_id;
+};
+
+__device__ __forceinline__ InvalidSum sum_invalid(const DispatchBlock& block) {
+  const DispatchLaunch& call = block.call();
+  const int slices = static_cast<int>(gridDim.x);
+  std::uint64_t count = 0;
+  std::uint32_t first = ~0U;  // positions grow with the slices
+  for (int slice = lane_index(); slice < slices; slice += 32) {
+    const InvalidIds invalid = block.invalid()[slice];
+    count += invalid.count;
+    first = min(first, invalid.first_position);
+  }
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2) count += __shfl_xor_sync(~0U, count, offset);
+  first = __reduce_min_sync(~0U, first);
+  std::int64_t first_id = 0;
+  if (count > 0) {
+    first_id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[first]
+                                  : static_cast<const std::int32_t*>(call.ids)[first];
+  }
+  return {static_cast<std::uint32_t>(min(count, std::uint64_t{0x7FFFFFFF})), first_id};
+}
+
+/// The last block, all threads: sums over slices, and this source's counts to every rank. One half of the block tells
+/// the peers; the other tells this rank, and with it the other blocks of this grid, whom the workspace is released to.
+__device__ inline void publish_counts(const DispatchBlock& block) {
+  const int num_ranks = block.num_ranks();
   const int thread = static_cast<int>(threadIdx.x);
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   __shared__ std::uint32_t invalid_words[3];  // count, first id low, high
-  if (thread < num_ranks) {
-    std::int32_t sum = 0;
-    for (int slice = 0; slice < slices; ++slice) {
-      block.slice_first()[slice * num_ranks + thread] = sum;
-      sum += block.slice_rows()[slice * num_ranks + thread];
-    }
-    totals[thread] = sum;
+  for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
+    const std::int32_t total = sum_slices(block, destination);
+    if (lane_index() == 0) totals[destination] = total;
   }
-  if (thread == kCudaThreads - 1) {
-    std::uint64_t count = 0;
-    std::int64_t first_id = 0;
-    for (int slice = 0; slice < slices; ++slice) {
-      const InvalidIds invalid = block.invalid()[slice];
-      if (invalid.count > 0 && count == 0) {
-        first_id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[invalid.first_position]
-                                      : static_cast<const std::int32_t*>(call.ids)[invalid.first_position];
-      }
-      count += invalid.count;
+  if (warp_index() == kWarps - 1) {
+    const InvalidSum invalid = sum_invalid(block);
+    if (lane_index() == 0) {
+      invalid_words[0] = invalid.count;
+      invalid_words[1] = static_cast<std::uint32_t>(invalid.first_id);
+      invalid_words[2] = static_cast<std::uint32_t>(invalid.first_id >> 32);
     }
-    invalid_words[0] = static_cast<std::uint32_t>(min(count, std::uint64_t{0x7FFFFFFF}));
-    invalid_words[1] = static_cast<std::uint32_t>(first_id);
-    invalid_words[2] = static_cast<std::uint32_t>(first_id >> 32);
   }
   __syncthreads();
   const int words = num_ranks + 3;
@@ -167,12 +201,14 @@ __device__ inline void publish_counts(const DispatchBlock& block) {
     device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + index,
                        block.tag(), value);
   };
-  for (int index = thread; index < (num_ranks - 1) * words; index += kCudaThreads) {
-    publish((block.rank() + 1 + index / words) % num_ranks, index % words);
-  }
-  for (int index = thread; index < words; index += kCudaThreads) {
-    device::writes_to_peer_words();
-    publish(block.rank(), index);
+  constexpr int kHalf = kCudaThreads / 2;
+  if (thread < kHalf) {
+    device::writes_to_own_words();
+    for (int index = thread; index < words; index += kHalf) publish(block.rank(), index);
+  } else {
+    for (int index = thread - kHalf; index < (num_ranks - 1) * words; index += kHalf) {
+      publish((block.rank() + 1 + index / words) % num_ranks, index % words);
+    }
   }
 }
 

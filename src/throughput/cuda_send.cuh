@@ -95,7 +95,7 @@ __device__ __forceinline__ void fetch(const Sender& sender, int item, int stage,
       const int group = token / kTokensPerGroup;
       const int destination = rotated_destination(block, index);
       lookup.groups[i] = block.groups()[static_cast<std::size_t>(group) * num_ranks + destination];
-      lookup.slice_rows[i] = block.slice_first()[group / sender.plan().groups_per_slice * num_ranks + destination];
+      lookup.slice_rows[i] = block.rows_before_slice(group, destination);
     }
   }
 }

@@ -154,6 +154,42 @@ TEST_P(OnMachine, DifferentCallsAreFoundBeforeRowsAreWritten) {
   EXPECT_EQ(ranks[1].report->expected, 99U);
 }
 
+// One block of 128 elements per BF16 code: its largest magnitude is that code's, so every quotient is taken.
+TEST_P(OnMachine, QuantisingDividesExactlyForEveryMagnitude) {
+  if (GetParam().num_ranks > 2) GTEST_SKIP() << "two ranks are enough";
+  CudaRanks ranks(options());
+  constexpr int kBlocksPerRow = 64;
+  Scenario scenario;
+  reference::Config& config = scenario.config;
+  const auto num_ranks = static_cast<std::size_t>(ranks.size());
+  config.experts_per_rank.assign(num_ranks, 1);
+  config.top_k = 1;
+  config.hidden = 128 * kBlocksPerRow;
+  config.codec = Codec::fp8_e4m3;
+  config.capacity.assign(num_ranks, 512 * ranks.size());
+  config.heap_exhausted.assign(num_ranks, false);
+  std::mt19937 random(3);
+  for (std::size_t r = 0; r < num_ranks; ++r) {
+    reference::Source source;
+    source.tokens = r == 0 ? 32768 / kBlocksPerRow : 0;
+    source.ids.assign(static_cast<std::size_t>(source.tokens), ranks.size() - 1);
+    for (std::uint32_t code = 0; code < 32768 && r == 0; ++code) {
+      for (std::uint32_t i = 0; i < 128; ++i) {
+        const std::uint32_t element = i == 77 ? code : (code > 0 ? static_cast<std::uint32_t>(random() % code) : 0);
+        const std::uint32_t sign = static_cast<std::uint32_t>(random() % 2) << 15;
+        source.x.push_back(static_cast<std::byte>(element & 0xFFU));
+        source.x.push_back(static_cast<std::byte>((element | sign) >> 8));
+      }
+    }
+    scenario.sources.push_back(std::move(source));
+  }
+  scenario.combine.y.assign(num_ranks, reference::Bytes(static_cast<std::size_t>(config.capacity[0] * config.hidden * 2)));
+  scenario.placing.blocks.assign(num_ranks, 4);
+  scenario.placing.combine_blocks.assign(num_ranks, 4);
+  Exchange exchange(ranks, scenario);
+  EXPECT_EQ(exchange.run(false), "");
+}
+
 // Inputs and outputs stay; every operation is compared on the device with what the checked first one delivered.
 TEST_P(OnMachine, ManyOperationsInARowStayEqual) {
   CudaRanks ranks(options());
