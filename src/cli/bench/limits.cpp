@@ -73,8 +73,8 @@ bool Copies::verified() const {
 }
 
 FlagLatency measure_flag(World& world, const Options& options) {
-  constexpr int kRounds = 1000;   // in one sample
-  constexpr int kSpins = 100000;  // looks before the processor is offered to others
+  constexpr int kRounds = 200;  // in one sample
+  constexpr int kSpins = 2000;  // looks before the processor is offered to others
   if (world.size() < 2) {
     return {};
   }
