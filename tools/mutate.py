@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Breaks the library on purpose, one line at a time, and fails unless a test notices each time.
 
-usage: mutate.py --all | --sample N [--seed S] | --only NAME... | --list
+usage: mutate.py --all | --sample N [--seed S] | --only NAME... | --list | --check
                  [--release DIR] [--tsan DIR] [--jobs N]
 
 tests/mutants/mutants.ini holds the mutants and the tests that must catch them. The working tree is never changed: a
@@ -210,6 +210,7 @@ def main():
     what.add_argument("--sample", type=int, metavar="N", help="N mutants at random")
     what.add_argument("--only", nargs="+", metavar="NAME", help="these")
     what.add_argument("--list", action="store_true", help="name the mutants and what each breaks")
+    what.add_argument("--check", action="store_true", help="only whether every mutant still applies")
     parser.add_argument("--seed", type=int, help="of the sample (default: random; printed)")
     parser.add_argument("--release", default=ROOT / "build", help="build directory (default: build)")
     parser.add_argument("--tsan", default=ROOT / "build/tsan", help="ThreadSanitizer's (default: build/tsan)")
@@ -220,6 +221,16 @@ def main():
         for name, mutant in mutants.items():
             print(f"{name:32} {mutant['why']} [{mutant['file']}; {mutant['test']}]")
         return 0
+    if options.check:
+        stale = 0
+        for name, mutant in mutants.items():
+            try:
+                mutated_text(mutant)
+            except Failure as failure:
+                print(f"{name}: {failure}")
+                stale += 1
+        print(f"{len(mutants)} mutants: {stale} do not apply")
+        return 1 if stale else 0
     chosen = list(mutants)
     if options.sample is not None:
         seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -172,6 +173,33 @@ TEST_P(OperationMismatch, TypeOfTheExpertOutputs) {
     const Tensor y = group.allocate({route.capacity(), 24}, other ? DType::fp16 : DType::bf16);
     const Buffer out(y.device(), std::size_t{6 * 24 * 2});
     static_cast<void>(group.combine(y, route, TensorView(out.data(), DType::bf16, {6, 24}, y.device())));
+  });
+}
+
+/// RAILYARD_DEBUG=1 while it lives.
+class DebugLevel {
+ public:
+  DebugLevel() { setenv("RAILYARD_DEBUG", "1", 1); }
+  ~DebugLevel() { unsetenv("RAILYARD_DEBUG"); }
+  DebugLevel(const DebugLevel&) = delete;
+  DebugLevel& operator=(const DebugLevel&) = delete;
+};
+
+TEST_P(OperationMismatch, CapacityAtTheDebugLevel) {
+  const DebugLevel debug;
+  expect_mismatch(GetParam(), {"40", "41"}, [](Group& group, const PlainInput& input, bool other) {
+    DispatchOptions options = input.options;
+    options.capacity = other ? 41 : 40;
+    static_cast<void>(group.dispatch(input.x.view, input.ids.view, options));
+  });
+}
+
+TEST_P(OperationMismatch, TailAtTheDebugLevel) {
+  const DebugLevel debug;
+  expect_mismatch(GetParam(), {"zero", "poison"}, [](Group& group, const PlainInput& input, bool other) {
+    DispatchOptions options = input.options;
+    options.tail = other ? Tail::poison : Tail::zero;
+    static_cast<void>(group.dispatch(input.x.view, input.ids.view, options));
   });
 }
 

@@ -41,17 +41,26 @@ GroupOptions options_for(const Scenario& scenario) {
 }  // namespace
 
 DeviceRows place_rows(Device device, const Rows& rows) {
-  const std::int64_t stride = rows.columns + rows.extra_stride;
+  // Elements from one row to the next, and from one column to the next.
+  const std::int64_t row_stride = rows.column_major ? 1 : rows.columns + rows.extra_stride;
+  const std::int64_t column_stride = rows.column_major ? rows.rows + rows.extra_stride : 1;
   const std::size_t size = size_of(rows.dtype);
   const std::size_t bytes =
-      rows.rows == 0 ? 0 : static_cast<std::size_t>((rows.rows - 1) * stride + rows.columns) * size;
-  DeviceRows placed{Buffer(device, bytes, rows.misalignment), {}};
-  const std::size_t row_bytes = static_cast<std::size_t>(rows.columns) * size;
+      rows.rows == 0
+          ? 0
+          : static_cast<std::size_t>((rows.rows - 1) * row_stride + (rows.columns - 1) * column_stride + 1) * size;
+  std::vector<std::byte> content(bytes, std::byte{0xA5});
+  const std::byte* next = rows.packed.data();
   for (std::int64_t row = 0; row < rows.rows; ++row) {
-    placed.buffer.upload(rows.packed.data() + static_cast<std::size_t>(row) * row_bytes, row_bytes,
-                         static_cast<std::size_t>(row * stride) * size);
+    for (std::int64_t column = 0; column < rows.columns; ++column, next += size) {
+      std::copy_n(next, size,
+                  content.data() + static_cast<std::size_t>(row * row_stride + column * column_stride) * size);
+    }
   }
-  placed.view = ConstTensorView::rows(placed.buffer.data(), rows.dtype, rows.rows, rows.columns, stride, device);
+  DeviceRows placed{Buffer(device, bytes, rows.misalignment), {}};
+  placed.buffer.upload(content.data(), bytes);
+  placed.view = ConstTensorView::strided(placed.buffer.data(), rows.dtype, {rows.rows, rows.columns},
+                                         {row_stride, column_stride}, device);
   return placed;
 }
 

@@ -74,6 +74,7 @@ Payload make_payload(Random& random, const Scenario& scenario, Round& round, boo
     if (payload.input_scales) {
       payload.scales.push_back(
           make_rows(random, *payload.input_scales, rows, (scenario.options.hidden + 127) / 128, true));
+      payload.scales.back().column_major = random.chance(25);
     }
     if (payload.has_weights) {
       payload.weights.push_back(random_weights(random, rows * round.top_k));

@@ -23,6 +23,7 @@ struct Rows {
   std::vector<std::byte> packed;
   std::int64_t extra_stride = 0;  // elements between the end of a row and the next
   std::size_t misalignment = 0;   // bytes past an aligned address
+  bool column_major = false;      // elements of a column follow each other; scales only
 };
 
 /// A dispatch along a round's route.

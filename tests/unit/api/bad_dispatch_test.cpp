@@ -50,6 +50,12 @@ const std::vector<ArgumentCase>& dispatch_cases() {
          c.x = ConstTensorView::rows(c.memory, DType::bf16, 5, 24, 20, c.device);
          send(c);
        }},
+      {"x not aligned to its elements",
+       {"x", "2"},
+       [](Call& c) {
+         c.x = ConstTensorView(c.memory + 1, DType::bf16, {5, 24}, c.device);
+         send(c);
+       }},
       {"too many tokens",
        {"7", "6"},
        [](Call& c) {
