@@ -14,11 +14,29 @@
 namespace railyard::cli::bench {
 namespace {
 
-/// Slots whose inputs and received rows, all ranks together, exceed the last-level cache twice.
+/// So many that the inputs alone, all ranks together, exceed the last-level cache, and with the received rows twice;
+/// but no more than exceed it eight times, where rows are much more than inputs.
 int slots_for(const Options& options, const Payload& payload, int tokens) {
-  const std::int64_t copies = std::min<std::int64_t>(options.top_k, options.ranks);
-  const auto rows = static_cast<std::size_t>(std::int64_t{tokens} * options.ranks);
-  return slots_beyond_cache(rows * payload.wire_row_bytes(options.hidden) * static_cast<std::size_t>(1 + copies));
+  const Placement placement = Placement::contiguous(options.experts, options.ranks);
+  std::vector<Choices> choices;
+  std::vector<const Choices*> sources;
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    choices.push_back(choose_experts(options, tokens, rank, 0));
+  }
+  for (const Choices& own : choices) {
+    sources.push_back(&own);
+  }
+  std::size_t written_rows = 0;  // padding too
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    const Arrivals arrivals = arrivals_at(options, placement, sources, rank, 0);
+    written_rows +=
+        options.layout == Layout::expert_major ? static_cast<std::size_t>(arrivals.needed) : arrivals.rows.size();
+  }
+  const std::size_t inputs = static_cast<std::size_t>(options.ranks) * static_cast<std::size_t>(tokens) *
+                             static_cast<std::size_t>(options.hidden) * size_of(payload.input);
+  const std::size_t touched = inputs + written_rows * payload.wire_row_bytes(options.hidden);
+  const int wanted = std::max(slots_beyond_cache(inputs, 1), slots_beyond_cache(touched, 2));
+  return std::min(wanted, slots_beyond_cache(touched, 8));
 }
 
 /// What the operations of one session move, by rank, mean over the slots.

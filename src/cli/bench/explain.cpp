@@ -93,7 +93,7 @@ void explain(Session& session, std::FILE* stream, const Run& run) {
 
   const Result* dispatch = find_result(session, run, "dispatch");
   const Result* route = find_result(session, run, "route");
-  const Result* combine = find_result(session, run, "combine");
+  const Result* combine = session.payload().quantise ? nullptr : find_result(session, run, "combine");
   session.world().run([&](Rank& rank) {
     for (int slot = 0; slot < session.num_slots(); ++slot) {
       session.route(rank.index(), slot);

@@ -23,16 +23,16 @@ constexpr int kMostSlots = 64;
 
 }  // namespace
 
-int slots_beyond_cache(std::size_t bytes) {
+int slots_beyond_cache(std::size_t bytes, std::size_t times) {
   static const std::size_t detected = Environment::detect().cache_bytes;
   const std::size_t cache = detected > 0 ? detected : kAssumedCacheBytes;
-  const std::size_t slots = 2 * cache / std::max<std::size_t>(bytes, 1) + 1;
+  const std::size_t slots = times * cache / std::max<std::size_t>(bytes, 1) + 1;
   return static_cast<int>(std::clamp<std::size_t>(slots, 2, kMostSlots));
 }
 
 Copies::Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes)
     : slots_(slots_beyond_cache(
-          2 * static_cast<std::size_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})))),
+          2 * static_cast<std::size_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})), 2)),
       pairs_(bytes.size()) {
   world.run([&](Rank& rank) {
     const auto index = static_cast<std::size_t>(rank.index());
@@ -122,7 +122,7 @@ EncodeRate measure_encode(World& world, const Options& options, Codec codec, int
   const codecs::RowFormat format = codecs::RowFormat::of(codec, options.hidden);
   const auto rows = static_cast<std::size_t>(tokens);
   const std::size_t input_row = static_cast<std::size_t>(options.hidden) * size_of(DType::bf16);
-  const int slots = slots_beyond_cache(rows * input_row * static_cast<std::size_t>(world.size()));
+  const int slots = slots_beyond_cache(rows * input_row * static_cast<std::size_t>(world.size()), 2);
   const codecs::EncodeRow encode = codecs::encoder(codec, DType::bf16);
   const codecs::EncodeRow scalar = codecs::implementation(codecs::Level::scalar)
                                        .encode[static_cast<std::size_t>(codec)][static_cast<std::size_t>(DType::bf16)];

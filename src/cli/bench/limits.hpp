@@ -12,8 +12,9 @@
 
 namespace railyard::cli::bench {
 
-/// How many slots of `bytes` each, all ranks together, exceed the last-level cache twice: at least 2, at most 64.
-[[nodiscard]] int slots_beyond_cache(std::size_t bytes);
+/// How many slots of `bytes` each, all ranks together, exceed the last-level cache `times` times: at least 2, at
+/// most 64.
+[[nodiscard]] int slots_beyond_cache(std::size_t bytes, std::size_t times);
 
 /// Copies of so many bytes by rank, `bytes[r]` by rank r in one memcpy, from and to memory whose pages are there and
 /// that has left the caches.

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 
 namespace railyard::cli::bench {
 namespace {
@@ -75,7 +76,9 @@ GroupOptions Session::group_options() const {
                      .mode = options_.mode(),
                      .row_dtype = payload_.input == DType::fp32 ? DType::fp32 : DType::bf16};
   const std::int64_t groups = options_.layout == Layout::expert_slots ? placement_.max_local_experts() : 1;
-  const std::size_t row = 2 * size_of(DType::fp32) * static_cast<std::size_t>(options_.hidden) + kBytesBesideRow;
+  const codecs::RowFormat format = codecs::RowFormat::of(payload_.codec, options_.hidden);
+  const std::size_t row = format.row_pitch + format.scale_pitch + kBytesBesideRow +
+                          static_cast<std::size_t>(options_.hidden) * size_of(payload_.output());
   const std::size_t lease = static_cast<std::size_t>(capacity_ * groups) * row;
   group.heap_bytes = Group::bytes_needed(group, options_.ranks) + static_cast<std::size_t>(num_slots_ + 2) * lease;
   return group;
@@ -177,8 +180,12 @@ void Session::make_expert_outputs(int rank) {
     own.y = rows.dimensions() == 3 ? group(rank).allocate({rows.size(0), rows.size(1), hidden}, payload_.output())
                                    : group(rank).allocate({rows.size(0), hidden}, payload_.output());
     Random random(options_.seed, 1U << 31U | static_cast<std::uint64_t>(index * options_.ranks + rank));
-    for (std::int64_t row = 0; row < num_flat_rows(own.y); ++row) {
-      fill_random(flat_row(own.y, row), payload_.output(), static_cast<std::size_t>(hidden), random);
+    const auto origins = own.received.route.origins().as<std::int64_t>();
+    for (std::size_t row = 0; row < origins.size(); ++row) {
+      if (std::bit_cast<Origin>(origins[row]).rank >= 0) {
+        fill_random(flat_row(own.y, static_cast<std::int64_t>(row)), payload_.output(),
+                    static_cast<std::size_t>(hidden), random);
+      }
     }
   }
 }

@@ -70,7 +70,7 @@ class Session {
   void dispatch_along_route(int rank, int slot);
   void route(int rank, int slot);
   void combine(int rank, int slot);
-  /// `y` of every slot: allocated from the heap and filled. After the slot's first dispatch.
+  /// `y` of every slot: allocated from the heap, and filled where a row holds a token. After the slot's first dispatch.
   void make_expert_outputs(int rank);
 
  private:
