@@ -77,7 +77,10 @@ class Build:
 
     def __init__(self, directory, preset, programs, jobs):
         self.directory = pathlib.Path(directory).resolve()
-        if not (self.directory / "build.ninja").exists():
+        has_programs = (self.directory / "build.ninja").exists() and subprocess.run(
+            ["ninja", "-C", str(self.directory), "-t", "query", *sorted(programs)],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+        if not has_programs:
             self.run(["cmake", "--preset", preset, "-B", str(self.directory), "-DRAILYARD_BUILD_TESTS=ON"], cwd=ROOT)
         self.run(["ninja", "-C", str(self.directory), "-j", str(jobs), *sorted(programs)])
         commands = json.loads((self.directory / "compile_commands.json").read_text(encoding="utf-8"))

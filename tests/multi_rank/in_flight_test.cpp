@@ -104,7 +104,6 @@ TEST_P(InFlight, CombinesUpToTheLimit) {
 
 TEST_P(InFlight, DroppingASendPartSuspendsTheGroupHere) {
   Scenario scenario = plain_scenario({.ranks = 2}, GetParam());
-  scenario.options.timeout = std::chrono::milliseconds(600);
   const PlainRound plain = plain_round(scenario, 70, Layout::rank_major);
   EXPECT_EQ(run_ranks(2,
                       [&](Rank& rank, const Place& place) {
@@ -121,6 +120,7 @@ TEST_P(InFlight, DroppingASendPartSuspendsTheGroupHere) {
                             });
                           } else {
                             static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options));
+                            group.set_timeout(std::chrono::milliseconds(400));
                             expect_error(place, ErrorCode::timeout, {"dispatch"}, [&] {
                               static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options));
                             });

@@ -82,7 +82,6 @@ void expect_mismatch(Mode mode, const std::vector<std::string>& parts,
                      const std::function<void(Group&, const PlainInput&, bool differently)>& call) {
   Scenario scenario = plain_scenario({}, mode);
   scenario.options.row_dtype = DType::fp32;
-  scenario.options.timeout = std::chrono::seconds(2);
   const PlainRound plain = plain_round(scenario, 9, Layout::expert_major);
   EXPECT_EQ(run_ranks(3,
                       [&](Rank& rank, const Place& place) {
