@@ -40,7 +40,7 @@ std::string_view code_name(ErrorCode code) noexcept {
     case ErrorCode::rank_failed:
       return "RY-RANK-FAILED";
   }
-  return "RY-UNKNOWN";
+  return "unknown code";
 }
 
 Error::Error(ErrorCode code, const std::string& message)
