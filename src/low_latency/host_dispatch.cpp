@@ -19,8 +19,7 @@ using transports::Stage;
 
 HostDispatch::HostDispatch(const GroupOptions& options, transports::DispatchSteps& steps,
                            transports::PeerExchange& exchange)
-    : options_(options),
-      steps_(steps),
+    : steps_(steps),
       exchange_(exchange),
       layout_(WireLayout::of(exchange.num_ranks(), options.max_in_flight, options.max_tokens, options.max_top_k,
                              options.hidden, options.row_dtype)) {

@@ -32,7 +32,6 @@ class HostDispatch {
   [[nodiscard]] std::int64_t next_row(const routing::RouteState& state, std::int32_t local_expert);
   [[nodiscard]] static const std::int32_t* known_ids(const routing::RouteState& state, std::int64_t row);
 
-  const GroupOptions& options_;
   transports::DispatchSteps& steps_;
   transports::PeerExchange& exchange_;
   WireLayout layout_;
