@@ -74,7 +74,7 @@ __device__ __forceinline__ void writes_to_peer_words() {
   fence_acquire_release_system();
 }
 
-/// The same towards the blocks of this grid alone: they read the words of this rank's own mailbox.
+/// The same towards the blocks of this grid alone.
 __device__ __forceinline__ void writes_to_own_words() {
   debug_delay();
   fence_acquire_release_device();
@@ -108,19 +108,17 @@ __device__ __forceinline__ void peer_grants_to_bulk_writes() {
   fence_proxy_async();
 }
 
-/// Chain 8, blocks of one grid -> last block. All threads of the block; true in all threads of the block that comes
-/// last: it sees what every block wrote before its call. `counter` wraps to 0 with the last block.
-__device__ __forceinline__ bool is_last_block(std::uint32_t* counter) {
-  __shared__ std::uint32_t last;
-  debug_delay();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    fence_acquire_release_device();
-    last = increment_wrapping_relaxed_device(counter, gridDim.x - 1) == gridDim.x - 1;
-    fence_acquire_release_device();
-  }
-  __syncthreads();
-  return last != 0;
+/// Chain 8, blocks of one grid -> all blocks. The writing block: CTA barrier, then writes_to_own_words and store_word in
+/// one of its threads, which release what the block wrote at device scope. The others: this wait, then a CTA barrier.
+/// Words of one launch have one tag: it is compared for equality, since nobody else writes them.
+__device__ __forceinline__ bool wait_for_own_word(const WaitScope& scope, int rank, const std::uint64_t* word,
+                                                  std::uint32_t tag, std::uint32_t& value) {
+  return wait_until(scope, WaitSite{Stage::exchange, rank, tag}, [&](std::uint64_t& seen) {
+    const std::uint64_t both = load_acquire_device(word);
+    seen = both >> 32;
+    value = static_cast<std::uint32_t>(both);
+    return static_cast<std::uint32_t>(seen) == tag;
+  });
 }
 
 }  // namespace railyard::device

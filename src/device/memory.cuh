@@ -13,6 +13,12 @@ __device__ __forceinline__ std::uint64_t load_acquire_system(const std::uint64_t
   return value;
 }
 
+__device__ __forceinline__ std::uint64_t load_acquire_device(const std::uint64_t* address) {
+  std::uint64_t value;
+  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
+  return value;
+}
+
 __device__ __forceinline__ std::uint32_t load_relaxed_device(const std::uint32_t* address) {
   std::uint32_t value;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
@@ -46,14 +52,6 @@ __device__ __forceinline__ void add_relaxed_system(std::uint64_t* address, std::
 
 __device__ __forceinline__ void add_relaxed_system(std::int32_t* address, std::int32_t value) {
   asm volatile("red.relaxed.sys.global.add.s32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
-}
-
-/// Adds one; `limit` wraps to 0. Returns what was there before.
-__device__ __forceinline__ std::uint32_t increment_wrapping_relaxed_device(std::uint32_t* address,
-                                                                            std::uint32_t limit) {
-  std::uint32_t old;
-  asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;" : "=r"(old) : "l"(address), "r"(limit) : "memory");
-  return old;
 }
 
 /// The next ticket. Nothing is ordered by it.

@@ -30,8 +30,8 @@ struct WaitSite {
 };
 
 /// Sets `failed`; the first caller of the group writes the report. The host reads `code` and then the rest.
-__device__ inline void record_failure(const WaitScope& scope, const WaitSite& site, ErrorCode code,
-                                      std::uint64_t seen) {
+__device__ __noinline__ inline void record_failure(WaitScope scope, WaitSite site, ErrorCode code,
+                                                   std::uint64_t seen) {
   if (exchange_relaxed_device(scope.failed, 1) != 0) return;
   WaitReport* const report = scope.report;
   report->operation = scope.operation;
@@ -44,25 +44,37 @@ __device__ inline void record_failure(const WaitScope& scope, const WaitSite& si
   store_relaxed_system(&report->code, static_cast<std::uint32_t>(code));
 }
 
-/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw), the group has failed, the host
-/// aborts, or the deadline passes. False in all cases but the first. Host memory is looked at from about 100 us on.
+/// True when the wait is to end without its peer: the group has failed, the host aborts, or the deadline has passed.
+/// `start_ns` is when the wait began, or a little later.
+__device__ __noinline__ inline bool gives_up(WaitScope scope, WaitSite site, std::uint64_t seen,
+                                             std::uint64_t start_ns) {
+  if (load_relaxed_device(scope.failed) != 0) return true;
+  const std::uint64_t timeout = load_relaxed_system(&scope.host_control->timeout_ns);
+  const bool aborted = load_relaxed_system(&scope.host_control->abort) != 0;
+  if (!aborted && (timeout == 0 || global_time_ns() - start_ns <= timeout)) return false;
+  record_failure(scope, site, aborted ? ErrorCode::aborted : ErrorCode::timeout, seen);
+  return true;
+}
+
+/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw) or gives_up. The first polls look at
+/// nothing else: reading the clock, and host memory, takes longer than a peer that is on time.
 template <class Probe>
 __device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, Probe probe) {
+  constexpr int kEagerPolls = 64;
+  constexpr int kPollsPerCheck = 128;
   debug_delay();
   std::uint64_t seen = 0;
-  if (probe(seen)) return true;
-  const std::uint64_t start = global_time_ns();
-  for (std::uint32_t spins = 1;; ++spins) {
+#pragma unroll 1
+  for (int i = 0; i < kEagerPolls; ++i) {
     if (probe(seen)) return true;
-    if (spins % 32 != 0) continue;
-    if (load_relaxed_device(scope.failed) != 0) return false;
-    if (spins % 128 != 0) continue;
-    const std::uint64_t timeout = load_relaxed_system(&scope.host_control->timeout_ns);
-    const bool aborted = load_relaxed_system(&scope.host_control->abort) != 0;
-    if (aborted || (timeout != 0 && global_time_ns() - start > timeout)) {
-      record_failure(scope, site, aborted ? ErrorCode::aborted : ErrorCode::timeout, seen);
-      return false;
+  }
+  const std::uint64_t start = global_time_ns();
+  while (true) {
+#pragma unroll 1
+    for (int i = 0; i < kPollsPerCheck; ++i) {
+      if (probe(seen)) return true;
     }
+    if (gives_up(scope, site, seen, start)) return false;
   }
 }
 

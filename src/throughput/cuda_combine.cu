@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Combine in throughput mode: the owner of a token pulls its rows from the ranks that computed them, and adds.
 //
-//   roles     reducer warps with a ring each; block 0 also tells where y is, and waits for the readers
+//   roles     reducer warps with a ring each; one block also tells where y is, block 0 waits for the
+//             readers
 //   reads     y of all ranks in their heaps, the route's transfers, biases
 //   writes    out, the result
 //   order     y -> release of the offer -> acquire -> bulk reads -> reads done -> signals; block 0 waits for everyone's
@@ -256,7 +257,7 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
   }
 }
 
-/// One warp of block 0: where this rank's y is.
+/// One warp: where this rank's y is.
 __device__ void publish_offer(const CombineBlock& block) {
   const CombineLaunch& call = block.p.call;
   publish_grant_words(call.group, CudaKind::combine, block.slot, static_cast<std::uint32_t>(block.epoch),
@@ -336,7 +337,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
                            state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
   const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
   if (!failed_before) {
-    if (blockIdx.x == 0 && warp_index() == kWarps - 1) publish_offer(block);
+    if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_offer(block);
     Producer producer{block};
     const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
     const bool reduces = warp_index() < p.plan.num_reducers;

@@ -4,7 +4,7 @@
 //   roles     sender warps move rows; metadata warps write ids, weights, origins, counts, transfers, the tail
 //   reads     ids, rows, scales and weights of the caller, or an existing route
 //   writes    granted blocks of all ranks, the route, the result
-//   order     ids -> route of the slice -> last block -> counts (with an early grant) -> everyone's counts and grants
+//   order     ids -> route of the slice -> all slices -> counts (with an early grant) -> everyone's counts and grants
 //             -> rows and metadata -> bulk wait -> CTA barrier -> fence -> arrival signals; block 0 waits for everyone's
 //   ends      when all sources' rows are here; block 0 then advances epoch, slot and ticket base
 #include "throughput/cuda_exchange.cuh"
@@ -30,17 +30,22 @@ __device__ __forceinline__ int tokens_of(const DispatchLaunch& call) {
   return count == nullptr ? call.num_tokens : max(0, min(*count, call.num_tokens));
 }
 
-/// All threads: from the ids to this rank's counts at every rank, and the grant of block 0's last warp on the way.
-__device__ void begin_operation(const DispatchBlock& block) {
-  if (blockIdx.x == 0 && warp_index() == kWarps - 1) publish_grant(block);
-  if (!block.makes_route()) return;
+/// All threads: from the ids to this rank's counts at every rank, and the grant of the last block on the way. False,
+/// in all threads, if the group has failed.
+__device__ bool begin_operation(const DispatchBlock& block) {
+  const bool grants = blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1;
+  if (!block.makes_route()) {
+    if (grants) publish_grant(block);
+    return true;
+  }
   for (int i = static_cast<int>(threadIdx.x);
        i < block.call().placement.num_experts && block.call().placement.num_experts <= kHistogramLimit;
        i += kCudaThreads) {
     block.histogram()[i] = 0;
   }
   route_slice(block);
-  if (device::is_last_block(&block.state.blocks_routed)) publish_counts(block);
+  if (grants) publish_grant(block);
+  return join_slices(block);
 }
 
 /// Block 0, all threads: everyone's rows are here, or the group has failed.
@@ -69,7 +74,8 @@ __device__ void wait_for_arrivals(const DispatchBlock& block) {
 
 /// All threads: rows and metadata out, signals, and in block 0 everyone's rows in.
 template <CudaEncode kEncode>
-__device__ void move_rows(const DispatchBlock& block, Sender& sender, std::int64_t entry_ns) {
+__device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lookup, int first_item,
+                          std::int64_t entry_ns) {
   find_destinations(block);
   const DispatchPlan& plan = block.plan();
   if (blockIdx.x == 0 && warp_index() == kWarps - 1) write_result(block, entry_ns);
@@ -78,7 +84,7 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, std::int64
       if constexpr (kEncode == CudaEncode::copy) {
         send_copies(sender);
       } else {
-        send_quantised(sender);
+        send_quantised(sender, lookup, first_item);
       }
       break;
     case WarpRole::metadata: {
@@ -96,7 +102,8 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, std::int64
 template <CudaEncode kEncode>
 __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
-  const auto entry_ns = static_cast<std::int64_t>(device::global_time_ns());
+  const bool tells_time = blockIdx.x == 0 && warp_index() == kWarps - 1;  // reading the clock takes its time
+  const auto entry_ns = tells_time ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p,          shared_bytes,      state, state.epoch + 1,
@@ -106,9 +113,15 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   Sender sender{block, warp_index()};
   if (!failed_before) {
     if (sends) start_sender(sender);
-    begin_operation(block);
-    if (wait_for_exchange(block)) {
-      move_rows<kEncode>(block, sender, entry_ns);
+    const bool begun = begin_operation(block);
+    Lookup lookup;
+    int first_item = 0;
+    if (begun && sends) {
+      look_up_first_items(sender);
+      if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender, lookup);
+    }
+    if (begun && wait_for_exchange(block)) {
+      move_rows<kEncode>(block, sender, lookup, first_item, entry_ns);
     } else {
       if (sends) abandon_sender(sender);
       if (blockIdx.x == 0 && threadIdx.x == 0) write_failure(block);

@@ -67,14 +67,15 @@ struct DispatchBlock {
   [[nodiscard]] __device__ RouteGroup* groups() const {
     return at<RouteGroup>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.groups);
   }
-  [[nodiscard]] __device__ std::int32_t* slice_rows() const {
-    return at<std::int32_t>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.slice_rows);
+  /// What a slice's block tells the others, see DispatchWorkspace.
+  [[nodiscard]] __device__ std::uint64_t* slice_words(int slice) const {
+    return at<std::uint64_t>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.words) +
+           static_cast<std::size_t>(slice) * static_cast<std::size_t>(num_ranks() + kInvalidWords);
   }
-  [[nodiscard]] __device__ std::int32_t* slice_first() const {
-    return at<std::int32_t>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.slice_first);
-  }
-  [[nodiscard]] __device__ InvalidIds* invalid() const {
-    return at<InvalidIds>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.invalid);
+  [[nodiscard]] __device__ std::uint32_t slice_tag() const { return tag() * 2 + 1; }
+  /// One row of the shared copy of these words: [slices] of one destination, or of one of InvalidIds' fields.
+  [[nodiscard]] __device__ std::int32_t* slices(int index) const {
+    return at<std::int32_t>(shared, p.plan.shared.slices) + static_cast<unsigned>(index) * gridDim.x;
   }
 
   /// The slice that a group of tokens belongs to: a quotient, exact for the 2^19 groups of 2^24 tokens.
@@ -83,15 +84,14 @@ struct DispatchBlock {
   }
   /// Rows of all earlier slices at `destination`.
   [[nodiscard]] __device__ std::int32_t rows_before_slice(int group, int destination) const {
-    return slice_first()[slice_of(group) * num_ranks() + destination];
+    return slices(destination)[slice_of(group)];
   }
-  /// The row of `token` at `destination`, -1 if it does not go there. `group` is its RouteGroup there.
-  [[nodiscard]] __device__ std::int32_t row_of(const RouteGroup& group, std::int32_t slice_first_row, int token,
-                                               int destination) const {
+  /// The token's row at a destination, counted from this source's first; -1 if it does not go there.
+  [[nodiscard]] __device__ static std::int32_t relative_row(const RouteGroup& group, std::int32_t before_slice,
+                                                            int token) {
     const unsigned bit = static_cast<unsigned>(token) % kTokensPerGroup;
     if ((group.tokens >> bit & 1U) == 0) return -1;
-    return destinations()[destination].first + slice_first_row + group.before +
-           __popc(group.tokens & ((1U << bit) - 1U));
+    return before_slice + group.before + __popc(group.tokens & ((1U << bit) - 1U));
   }
 };
 

@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::size_t kMaxSegment = 14336;    // bytes of a caller's row in one ring stage
 constexpr std::size_t kQuantiseUnit = 1024;   // bytes of BF16 whose scales fill 16 bytes
-constexpr int kQuantiseSenders = 10;
+constexpr int kQuantiseSenders = 10;     // until the link is full
+constexpr int kFullLinkSenders = 9;
+constexpr int kFullLinkBlocks = 18;
 constexpr int kMaxStages = 8;
 constexpr std::size_t kBlockBytes = 256;      // BF16 bytes of one scale
 
@@ -49,7 +51,7 @@ void plan_copy(DispatchPlan& plan, const CudaRows& rows) {
   plan.num_stages = 3;
 }
 
-void plan_quantise(DispatchPlan& plan, const CudaRows& rows) {
+void plan_quantise(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
   require(rows.bytes % 16 == 0, ErrorCode::invalid_argument,
           fmt::format("rows to quantise have {} bytes; BF16 rows have a multiple of 16", rows.bytes));
   const std::size_t blocks = (rows.bytes + kBlockBytes - 1) / kBlockBytes;
@@ -61,11 +63,11 @@ void plan_quantise(DispatchPlan& plan, const CudaRows& rows) {
   plan.scale_offset = plan.output_offset + plan.wire_segment;
   plan.stage_bytes = static_cast<std::uint32_t>(round_up_bytes(plan.scale_offset + plan.scale_segment, 128));
   plan.bulk_rows = aligned(rows.data, rows.pitch, rows.bytes);
-  plan.num_senders = kQuantiseSenders;
+  plan.num_senders = num_blocks < kFullLinkBlocks ? kQuantiseSenders : kFullLinkSenders;
   plan.num_stages = 1;
 }
 
-DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts) {
+DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts, int num_slices) {
   DispatchShared shared;
   std::size_t end = 0;
   const auto append = [&end](std::size_t count, std::size_t size, std::size_t alignment) {
@@ -85,6 +87,7 @@ DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts) {
   shared.histogram = append(num_experts <= kHistogramLimit ? static_cast<std::size_t>(num_experts) : 0, 4, 4);
   shared.route_masks = append(kRouteBatchWords, 4, 4);
   shared.route_totals = append(ranks, 4, 4);
+  shared.slices = append((ranks + kInvalidWords) * static_cast<std::size_t>(num_slices), 4, 4);
   shared.scratch = append(kWarps, 32, 4);
   shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
   return shared;
@@ -123,12 +126,12 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.groups_per_slice = std::max(1, (plan.groups + launch.num_blocks - 1) / launch.num_blocks);
   const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);
   plan.slice_inverse = ((std::uint64_t{1} << 40) + per_slice - 1) / per_slice;
-  plan.workspace = DispatchWorkspace::of(launch.route.max_tokens, num_ranks, launch.num_blocks);
+  plan.workspace = DispatchWorkspace::of(launch.route.max_tokens, num_ranks);
   if (launch.operation != CudaOperation::route && launch.rows.bytes > 0) {
     if (launch.rows.encode == CudaEncode::copy) {
       plan_copy(plan, launch.rows);
     } else {
-      plan_quantise(plan, launch.rows);
+      plan_quantise(plan, launch.rows, launch.num_blocks);
     }
     require(launch.num_tokens <= (std::numeric_limits<std::int32_t>::max() >> 1) / plan.num_segments,
             ErrorCode::unsupported, fmt::format("{} tokens of {} segments", launch.num_tokens, plan.num_segments));
@@ -140,18 +143,18 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
     if (launch.num_senders > 0) plan.num_senders = launch.num_senders;
     if (launch.num_stages > 1 && launch.rows.encode == CudaEncode::copy) plan.num_stages = launch.num_stages;
   }
-  plan.shared = share(plan, num_ranks, launch.placement.num_experts);
+  plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.num_blocks);
   while (plan.shared.bytes > kSharedLimit && plan.num_senders > 1) {
     --plan.num_senders;
-    plan.shared = share(plan, num_ranks, launch.placement.num_experts);
+    plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.num_blocks);
   }
   require(plan.shared.bytes <= kSharedLimit, ErrorCode::unsupported,
           fmt::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes, kSharedLimit));
   return plan;
 }
 
-std::size_t dispatch_workspace_bytes(int max_tokens, int num_ranks, int max_blocks) {
-  return DispatchWorkspace::of(max_tokens, num_ranks, max_blocks).bytes;
+std::size_t dispatch_workspace_bytes(int max_tokens, int num_ranks) {
+  return DispatchWorkspace::of(max_tokens, num_ranks).bytes;
 }
 
 }  // namespace railyard::throughput

@@ -26,24 +26,21 @@ struct InvalidIds {
   std::uint32_t count;
   std::uint32_t first_position;  // token * top_k + k
 };
+inline constexpr int kInvalidWords = 2;
 
-/// DispatchLaunch::workspace. A slice is the run of groups that one block routes.
+/// DispatchLaunch::workspace. A slice is the run of groups that one block routes. Its words tell the other blocks: rows
+/// per rank, then InvalidIds, each with a tag of the epoch in its upper half, odd so that cleared memory has none.
 struct DispatchWorkspace {
-  std::size_t groups = 0;       // offsets: RouteGroup [groups, ranks]
-  std::size_t slice_rows = 0;   // int32 [slices, ranks]: rows of the slice, then of all earlier slices
-  std::size_t slice_first = 0;  // int32 [slices, ranks]
-  std::size_t invalid = 0;      // InvalidIds [slices]
+  std::size_t words = 0;   // offsets: 64 bits [kCudaMaxBlocks, ranks + kInvalidWords]; at the same place in every launch
+  std::size_t groups = 0;  // RouteGroup [groups, ranks]
   std::size_t bytes = 0;
 
-  [[nodiscard]] static constexpr DispatchWorkspace of(int max_tokens, int num_ranks, int max_blocks) {
+  [[nodiscard]] static constexpr DispatchWorkspace of(int max_tokens, int num_ranks) {
     const auto ranks = static_cast<std::size_t>(num_ranks);
-    const auto slices = static_cast<std::size_t>(max_blocks);
     const std::size_t groups = (static_cast<std::size_t>(max_tokens) + kTokensPerGroup - 1) / kTokensPerGroup;
     DispatchWorkspace layout;
-    layout.slice_rows = round_up_bytes(groups * ranks * sizeof(RouteGroup), 128);
-    layout.slice_first = layout.slice_rows + round_up_bytes(slices * ranks * sizeof(std::int32_t), 128);
-    layout.invalid = layout.slice_first + round_up_bytes(slices * ranks * sizeof(std::int32_t), 128);
-    layout.bytes = layout.invalid + round_up_bytes(slices * sizeof(InvalidIds), 128);
+    layout.groups = round_up_bytes(kCudaMaxBlocks * (ranks + kInvalidWords) * sizeof(std::uint64_t), 128);
+    layout.bytes = layout.groups + round_up_bytes(groups * ranks * sizeof(RouteGroup), 128);
     return layout;
   }
 };
@@ -73,6 +70,7 @@ struct DispatchShared {
   std::uint32_t histogram = 0;      // [experts] int32
   std::uint32_t route_masks = 0;    // [kRouteBatchWords] uint32
   std::uint32_t route_totals = 0;   // [ranks] int32
+  std::uint32_t slices = 0;         // [ranks + kInvalidWords, slices] int32: rows, then rows of all earlier slices
   std::uint32_t scratch = 0;        // [warps, 32] bytes
   std::uint32_t bytes = 0;
 };

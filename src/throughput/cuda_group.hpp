@@ -16,7 +16,6 @@ struct alignas(128) CudaKindState {
   std::uint32_t slot = 0;                 // mailbox slot of the next operation; a counter of its own
   std::uint32_t ticket_base = 0;          // `ticket` when the running launch began
   alignas(128) std::uint32_t ticket = 0;  // work handed out; grows for ever, wraps
-  std::uint32_t blocks_routed = 0;        // wraps to 0 with the last block of a launch
 };
 
 /// Device memory, one per group and rank. `failed` stays set: later launches of the group end at once.

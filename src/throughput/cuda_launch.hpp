@@ -128,7 +128,7 @@ struct DispatchLaunch {
   Tail tail = Tail::untouched;
 
   CudaGrant grant;
-  void* workspace = nullptr;                   // device memory, dispatch_workspace_bytes; of one launch at a time
+  void* workspace = nullptr;                   // device memory, dispatch_workspace_bytes; of this group, cleared once
   CudaDispatchResult* result = nullptr;        // device memory
   CudaDispatchResult* host_result = nullptr;   // pinned, device address; null: no copy
   std::int32_t* host_expert_counts = nullptr;  // pinned copy of the block's expert counts [local experts]; may be null
@@ -172,8 +172,8 @@ struct CombineLaunch {
   void* stream = nullptr;
 };
 
-/// Bytes of DispatchLaunch::workspace for launches of at most these sizes.
-[[nodiscard]] std::size_t dispatch_workspace_bytes(int max_tokens, int num_ranks, int max_blocks);
+/// Bytes of DispatchLaunch::workspace for routes of at most these sizes.
+[[nodiscard]] std::size_t dispatch_workspace_bytes(int max_tokens, int num_ranks);
 
 void launch_dispatch(const DispatchLaunch& launch);
 void launch_combine(const CombineLaunch& launch);

@@ -54,8 +54,9 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
   const auto tag = static_cast<std::uint32_t>(scope.epoch);
   if (threadIdx.x == 0) failures = 0;
   __syncthreads();
-  for (int index = static_cast<int>(threadIdx.x); index < group.num_ranks * num_words;
-       index += static_cast<int>(blockDim.x)) {
+  // The highest threads first: the lowest warps may still be busy with rows.
+  const int threads = static_cast<int>(blockDim.x);
+  for (int index = threads - 1 - static_cast<int>(threadIdx.x); index < group.num_ranks * num_words; index += threads) {
     const int source = index / num_words;
     const int word = index % num_words;
     if (!is_needed(source, word)) continue;

@@ -129,8 +129,9 @@ __device__ inline void write_transfers(const DispatchBlock& block, int group) {
                          ? __popc(last & ((1U << k) - 1U))
                          : __popcll(ranks & ((std::uint64_t{1} << destination) - 1));
     const Destination& target = block.destinations()[destination];
-    std::int32_t row = block.row_of(block.groups()[static_cast<std::size_t>(group) * num_ranks + destination],
-                                    block.rows_before_slice(group, destination), token, destination);
+    std::int32_t row =
+        target.first + block.relative_row(block.groups()[static_cast<std::size_t>(group) * num_ranks + destination],
+                                          block.rows_before_slice(group, destination), token);
     if (row >= target.capacity) {
       const bool left_out = call.overflow == OverflowPolicy::drop && target.exhausted == 0;
       row = left_out ? CudaTransfer::kNone : CudaTransfer::kLost;
@@ -141,7 +142,7 @@ __device__ inline void write_transfers(const DispatchBlock& block, int group) {
 }
 
 /// One lane per token: the weights of one group's rows along a route that exists.
-__device__ inline void write_routed_weights(const DispatchBlock& block, int group) {
+__device__ __noinline__ inline void write_routed_weights(DispatchBlock block, int group) {
   const DispatchLaunch& call = block.call();
   const int token = group * kTokensPerGroup + lane_index();
   if (token >= block.tokens) return;
@@ -161,15 +162,15 @@ __device__ inline void write_routed_weights(const DispatchBlock& block, int grou
   }
 }
 
-/// All metadata threads: `count` words of 32 bits from `first` on, wherever that is.
-__device__ inline void fill_words(const MetadataTeam& team, std::uint32_t* first, std::size_t count,
-                                  std::uint32_t value) {
+/// Threads [0, threads): `count` words of 32 bits from `first` on, wherever that is.
+__device__ __noinline__ inline void fill_words(std::size_t thread, std::size_t threads, std::uint32_t* first,
+                                               std::size_t count, std::uint32_t value) {
   const std::size_t head = min(count, (16 - reinterpret_cast<std::uintptr_t>(first) % 16) % 16 / 4);
   const std::size_t vectors = (count - head) / 4;
-  for (std::size_t i = team.thread(); i < head; i += team.all_threads()) first[i] = value;
+  for (std::size_t i = thread; i < head; i += threads) first[i] = value;
   auto* const body = reinterpret_cast<uint4*>(first + head);
-  for (std::size_t i = team.thread(); i < vectors; i += team.all_threads()) body[i] = {value, value, value, value};
-  for (std::size_t i = head + vectors * 4 + team.thread(); i < count; i += team.all_threads()) first[i] = value;
+  for (std::size_t i = thread; i < vectors; i += threads) body[i] = {value, value, value, value};
+  for (std::size_t i = head + vectors * 4 + thread; i < count; i += threads) first[i] = value;
 }
 
 /// All metadata threads: this rank's rows from `num_rows` to its capacity. No sender writes there.
@@ -181,18 +182,20 @@ __device__ inline void fill_tail(const MetadataTeam& team, std::int32_t num_rows
   const auto first = static_cast<std::size_t>(num_rows);
   const std::size_t count = static_cast<std::size_t>(own.capacity) - first;
   const auto top_k = static_cast<std::size_t>(call.route.top_k);
-  const auto words = [](auto* pointer) { return reinterpret_cast<std::uint32_t*>(pointer); };
+  const auto fill = [&](auto* pointer, std::size_t num_words, std::uint32_t value) {
+    fill_words(team.thread(), team.all_threads(), reinterpret_cast<std::uint32_t*>(pointer), num_words, value);
+  };
   if (block.makes_route()) {
-    fill_words(team, words(own.origins + first), count * 2, ~0U);
-    fill_words(team, words(own.ids + first * top_k), count * top_k, ~0U);
+    fill(own.origins + first, count * 2, ~0U);
+    fill(own.ids + first * top_k, count * top_k, ~0U);
   }
   if (!block.sends_rows()) return;
-  if (call.has_weights) fill_words(team, words(own.weights + first * top_k), count * top_k, 0);
+  if (call.has_weights) fill(own.weights + first * top_k, count * top_k, 0);
   if (call.tail == Tail::untouched) return;
   const std::uint32_t value = call.tail == Tail::zero ? 0 : ~0U;
   const CudaRowShape& shape = block.plan().shape;
-  fill_words(team, words(own.rows + first * shape.row_pitch), count * shape.row_pitch / 4, value);
-  fill_words(team, words(own.scales + first * shape.scale_pitch), count * shape.scale_pitch / 4, value);
+  fill(own.rows + first * shape.row_pitch, count * shape.row_pitch / 4, value);
+  fill(own.scales + first * shape.scale_pitch, count * shape.scale_pitch / 4, value);
 }
 
 /// All metadata threads: what this block counted, to the destinations.

@@ -106,29 +106,44 @@ __device__ __forceinline__ void encode_segment(const std::byte* input, std::byte
   }
 }
 
-/// Role: sender, rows quantised. One input and one output buffer: the next load starts as soon as the row is encoded,
-/// the next encoding when the stores have read the output.
-__device__ inline void send_quantised(Sender& sender) {
+/// Encodes the item whose load is under way into the output buffer, and starts the load of the next.
+__device__ __forceinline__ void encode_item(Sender& sender, Lookup& lookup, int item) {
   const DispatchPlan& plan = sender.plan();
   std::byte* const buffer = sender.stage(0);
-  int item = sender.item(0);
-  Lookup lookup;
-  fetch(sender, item, 0, lookup);
-  for (std::uint32_t parity = 0; item < sender.num_items(); parity ^= 1) {
-    const int next = sender.drawn();
-    if (next < sender.num_items()) sender.draw();
-    settle(sender, lookup);
-    fetch(sender, next, 0, lookup);
-    device::barrier_wait(sender.barrier(0), parity);
-    device::bulk_wait_read<0>();
-    __syncwarp();
-    const Item piece = sender.split(item);
-    const Span row = segment_of(piece.segment, plan.input_segment, sender.block.call().rows.bytes);
-    encode_segment(buffer, buffer + plan.output_offset, buffer + plan.scale_offset, static_cast<int>(row.size / 16));
-    device::shared_writes_to_bulk_reads();
-    if (next < sender.num_items()) load(sender, next, 0);
+  const int next = sender.drawn();
+  if (next < sender.num_items()) sender.draw();
+  fetch(sender, next, 0, lookup);
+  device::barrier_wait(sender.barrier(0), sender.parity);
+  device::bulk_wait_read<0>();
+  device::debug_delay();
+  __syncwarp();
+  const Span row = segment_of(sender.split(item).segment, plan.input_segment, sender.block.call().rows.bytes);
+  encode_segment(buffer, buffer + plan.output_offset, buffer + plan.scale_offset, static_cast<int>(row.size / 16));
+  device::shared_writes_to_bulk_reads();
+  sender.parity ^= 1;
+  if (lane_index() == 0) sender.item(0) = next;
+  if (next < sender.num_items()) load(sender, next, 0);
+  __syncwarp();
+}
+
+/// The first item is encoded while the peers' words are under way.
+__device__ __forceinline__ int encode_first_item(Sender& sender, Lookup& lookup) {
+  const int item = sender.item(0);
+  __syncwarp();
+  if (item < sender.num_items()) encode_item(sender, lookup, item);
+  return item;
+}
+
+/// Role: sender, rows quantised. One input and one output buffer: the next load starts as soon as the row is encoded,
+/// the next encoding when the stores have read the output. `item` is encoded already.
+__device__ inline void send_quantised(Sender& sender, Lookup& lookup, int item) {
+  while (item < sender.num_items()) {
     store(sender, item, 0);
-    item = next;
+    item = sender.item(0);
+    __syncwarp();
+    if (item >= sender.num_items()) break;
+    settle(sender, lookup);
+    encode_item(sender, lookup, item);
   }
 }
 

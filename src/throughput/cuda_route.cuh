@@ -2,7 +2,7 @@
 // Making the route inside the dispatch kernel. Each block routes one slice of the tokens:
 //
 //   ids -> checked experts (kept by the route) and, per 32 tokens and destination, a bitmask
-//       -> prefix sums inside the slice -> the last block: sums over slices, counts to every rank
+//       -> prefix sums inside the slice -> every block: sums over all slices; block 0: counts to every rank
 //
 // A token's row is then: rows of lower source ranks + rows of earlier slices + prefix in the slice + popcount below it.
 #pragma once
@@ -56,7 +56,8 @@ __device__ inline void mark_groups(const DispatchBlock& block, int first_group, 
   const DispatchLaunch& call = block.call();
   const int num_ranks = block.num_ranks();
   std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
-  for (int index = warp_index(); index < num_groups; index += kWarps) {
+  // The highest warps first: the lowest are starting their loads.
+  for (int index = kWarps - 1 - warp_index(); index < num_groups; index += kWarps) {
     const int token = (first_group + index) * kTokensPerGroup + lane_index();
     RoutedToken routed;
     if (token < block.tokens) {
@@ -102,7 +103,7 @@ __device__ inline void scan_groups(const DispatchBlock& block, int first_group, 
   }
 }
 
-/// All threads. Routes this block's slice: groups, row sums and invalid ids go to the workspace.
+/// All threads. Routes this block's slice: its groups go to the workspace, then its words to all blocks.
 __device__ inline void route_slice(const DispatchBlock& block) {
   __shared__ InvalidIds invalid;
   const DispatchPlan& plan = block.plan();
@@ -122,94 +123,100 @@ __device__ inline void route_slice(const DispatchBlock& block) {
     scan_groups(block, first, count);
     __syncthreads();
   }
-  for (int rank = static_cast<int>(threadIdx.x); rank < num_ranks; rank += kCudaThreads) {
-    block.slice_rows()[slice * num_ranks + rank] = totals[rank];
+  const int word = static_cast<int>(threadIdx.x);
+  if (word < num_ranks + kInvalidWords) {
+    const std::uint32_t value = word < num_ranks      ? static_cast<std::uint32_t>(totals[word])
+                                : word == num_ranks ? invalid.count
+                                                    : invalid.first_position;
+    device::writes_to_own_words();
+    device::store_word(block.slice_words(slice) + word, block.slice_tag(), value);  // pair: route.slice
   }
-  if (threadIdx.x == 0) block.invalid()[slice] = invalid;
 }
 
-/// One warp: running sums of one destination's rows over the slices; returns the total.
-__device__ __forceinline__ std::int32_t sum_slices(const DispatchBlock& block, int destination) {
-  const int num_ranks = block.num_ranks();
+/// One warp: running sums of one destination's rows over the slices, in place; returns the total.
+__device__ __forceinline__ std::int32_t sum_slices(std::int32_t* rows) {
   const int slices = static_cast<int>(gridDim.x);
   std::int32_t total = 0;
   for (int begin = 0; begin < slices; begin += 32) {
     const int slice = begin + lane_index();
-    const std::int32_t here = slice < slices ? block.slice_rows()[slice * num_ranks + destination] : 0;
+    const std::int32_t here = slice < slices ? rows[slice] : 0;
     std::int32_t sum = here;
 #pragma unroll
     for (int offset = 1; offset < 32; offset *= 2) {
       const std::int32_t below = __shfl_up_sync(~0U, sum, offset);
       if (lane_index() >= offset) sum += below;
     }
-    if (slice < slices) block.slice_first()[slice * num_ranks + destination] = total + sum - here;
+    if (slice < slices) rows[slice] = total + sum - here;
     total += __shfl_sync(~0U, sum, 31);
   }
   return total;
 }
 
-/// One warp: how many ids were invalid, and the first of them.
-struct InvalidSum {
-  std::uint32_t count;
-  std::int64_t first_id;
-};
-
-__device__ __forceinline__ InvalidSum sum_invalid(const DispatchBlock& block) {
+/// One warp: the three words about invalid ids (how many, the first of them), by lane.
+__device__ __forceinline__ std::uint32_t invalid_word(const DispatchBlock& block) {
   const DispatchLaunch& call = block.call();
   const int slices = static_cast<int>(gridDim.x);
   std::uint64_t count = 0;
   std::uint32_t first = ~0U;  // positions grow with the slices
   for (int slice = lane_index(); slice < slices; slice += 32) {
-    const InvalidIds invalid = block.invalid()[slice];
-    count += invalid.count;
-    first = min(first, invalid.first_position);
+    count += static_cast<std::uint32_t>(block.slices(block.num_ranks())[slice]);
+    first = min(first, static_cast<std::uint32_t>(block.slices(block.num_ranks() + 1)[slice]));
   }
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) count += __shfl_xor_sync(~0U, count, offset);
   first = __reduce_min_sync(~0U, first);
-  std::int64_t first_id = 0;
-  if (count > 0) {
-    first_id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[first]
-                                  : static_cast<const std::int32_t*>(call.ids)[first];
-  }
-  return {static_cast<std::uint32_t>(min(count, std::uint64_t{0x7FFFFFFF})), first_id};
+  if (lane_index() == 0) return static_cast<std::uint32_t>(min(count, std::uint64_t{0x7FFFFFFF}));
+  if (count == 0) return 0;
+  const std::int64_t id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[first]
+                                             : static_cast<const std::int32_t*>(call.ids)[first];
+  return static_cast<std::uint32_t>(lane_index() == 1 ? id : id >> 32);
 }
 
-/// The last block, all threads: sums over slices, and this source's counts to every rank. One half of the block tells
-/// the peers; the other tells this rank, and with it the other blocks of this grid, whom the workspace is released to.
-__device__ inline void publish_counts(const DispatchBlock& block) {
+/// All threads: every block's words, summed in shared memory. Then lookups are possible; block 0 tells the counts to
+/// every rank. False, in all threads, if the group has failed.
+__device__ inline bool join_slices(const DispatchBlock& block) {
+  __shared__ int failures;
+  __shared__ std::uint32_t invalid_words[3];
   const int num_ranks = block.num_ranks();
   const int thread = static_cast<int>(threadIdx.x);
-  std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
-  __shared__ std::uint32_t invalid_words[3];  // count, first id low, high
-  for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
-    const std::int32_t total = sum_slices(block, destination);
-    if (lane_index() == 0) totals[destination] = total;
-  }
-  if (warp_index() == kWarps - 1) {
-    const InvalidSum invalid = sum_invalid(block);
-    if (lane_index() == 0) {
-      invalid_words[0] = invalid.count;
-      invalid_words[1] = static_cast<std::uint32_t>(invalid.first_id);
-      invalid_words[2] = static_cast<std::uint32_t>(invalid.first_id >> 32);
+  const int slices = static_cast<int>(gridDim.x);
+  const bool tells = blockIdx.x == 0;
+  const int words = num_ranks + (tells ? kInvalidWords : 0);
+  if (thread == 0) failures = 0;
+  __syncthreads();
+  for (int index = kCudaThreads - 1 - thread; index < slices * words; index += kCudaThreads) {
+    const int slice = index / words;
+    const int word = index % words;
+    std::uint32_t value = 0;
+    if (!device::wait_for_own_word(block.waits(), block.rank(), block.slice_words(slice) + word,  // pair: route.slice
+                                   block.slice_tag(), value)) {
+      atomicOr(&failures, 1);
+      break;
     }
+    block.slices(word)[slice] = static_cast<std::int32_t>(value);
   }
   __syncthreads();
-  const int words = num_ranks + 3;
-  const auto publish = [&](int owner, int index) {
-    const std::uint32_t value = index < 3 ? invalid_words[index] : static_cast<std::uint32_t>(totals[index - 3]);
-    device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + index,
-                       block.tag(), value);
-  };
-  constexpr int kHalf = kCudaThreads / 2;
-  if (thread < kHalf) {
-    device::writes_to_own_words();
-    for (int index = thread; index < words; index += kHalf) publish(block.rank(), index);
-  } else {
-    for (int index = thread - kHalf; index < (num_ranks - 1) * words; index += kHalf) {
-      publish((block.rank() + 1 + index / words) % num_ranks, index % words);
-    }
+  if (failures != 0) return false;
+  std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
+  for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
+    const std::int32_t total = sum_slices(block.slices(destination));
+    if (lane_index() == 0) totals[destination] = total;
   }
+  if (tells && warp_index() == kWarps - 1) {
+    const std::uint32_t word = invalid_word(block);
+    if (lane_index() < 3) invalid_words[lane_index()] = word;
+  }
+  __syncthreads();
+  if (!tells) return true;
+  const int told = num_ranks + 3;
+  for (int index = thread; index < num_ranks * told; index += kCudaThreads) {
+    const int owner = (block.rank() + 1 + index / told) % num_ranks;
+    const int word = index % told;
+    const std::uint32_t value = word < 3 ? invalid_words[word] : static_cast<std::uint32_t>(totals[word - 3]);
+    device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + word,
+                       block.tag(), value);
+  }
+  return true;
 }
 
 }  // namespace railyard::throughput

@@ -21,7 +21,8 @@ struct Item {
 struct Sender {
   const DispatchBlock& block;
   int warp;
-  std::uint32_t next = 0;  // lane 0: the ticket after those in the ring
+  std::uint32_t next = 0;    // lane 0: the ticket after those in the ring
+  std::uint32_t parity = 0;  // of the ring's barriers now
 
   static constexpr int kLookupsPerLane = 2;
 
@@ -100,7 +101,8 @@ __device__ __forceinline__ void fetch(const Sender& sender, int item, int stage,
   }
 }
 
-/// Turns what was fetched into rank and row, kept beside the stage; row -1: nothing to write.
+/// Turns what was fetched into rank and row (counted from this source's first there), kept beside the stage; row -1:
+/// nothing to write. Needs nothing that peers say.
 __device__ __forceinline__ void settle(const Sender& sender, const Lookup& lookup) {
   const DispatchBlock& block = sender.block;
   if (lookup.item >= sender.num_items()) return;
@@ -113,12 +115,11 @@ __device__ __forceinline__ void settle(const Sender& sender, const Lookup& looku
     int2 place;
     if (block.makes_route()) {
       place.x = rotated_destination(block, index);
-      place.y = block.row_of(lookup.groups[i], lookup.slice_rows[i], token, place.x);
+      place.y = block.relative_row(lookup.groups[i], lookup.slice_rows[i], token);
     } else {
       place.x = static_cast<int>(lookup.groups[i].tokens);
       place.y = lookup.groups[i].before;
     }
-    if (place.y >= 0 && place.y >= block.destinations()[place.x].capacity) place.y = -1;
     sender.place(lookup.stage, index) = place;
   }
 }
@@ -136,7 +137,7 @@ __device__ __forceinline__ Span segment_of(int segment, std::uint32_t segment_by
 }
 
 /// The warp copies `size` bytes from any address, and clears up to the next multiple of 16.
-__device__ inline void copy_elements(std::byte* shared, const std::byte* source, std::uint32_t size) {
+__device__ __noinline__ inline void copy_elements(std::byte* shared, const std::byte* source, std::uint32_t size) {
   if ((reinterpret_cast<std::uintptr_t>(source) | size) % 4 == 0) {
     for (std::uint32_t i = static_cast<std::uint32_t>(lane_index()) * 4; i < size; i += 128) {
       *at<std::uint32_t>(shared, i) = *reinterpret_cast<const std::uint32_t*>(source + i);
@@ -149,7 +150,7 @@ __device__ inline void copy_elements(std::byte* shared, const std::byte* source,
 }
 
 /// The warp gathers scales [first, first + count) of a row that lie `scale_step` bytes apart.
-__device__ inline void gather_scales(std::byte* shared, const CudaRows& rows, const std::byte* source, Span span) {
+__device__ __noinline__ inline void gather_scales(std::byte* shared, const CudaRows& rows, const std::byte* source, Span span) {
   const auto element = static_cast<std::uint32_t>(rows.scale_element);
   const std::uint32_t first = span.begin / element;
   const std::uint32_t count = span.size / element;
@@ -215,7 +216,9 @@ __device__ __forceinline__ void store(const Sender& sender, int item, int stage)
     const int2 place = sender.place(stage, index);
     if (place.y < 0) continue;
     const Destination& destination = block.destinations()[place.x];
-    const auto at_row = static_cast<std::size_t>(place.y);
+    const std::int32_t row_there = place.y + destination.first;
+    if (row_there >= destination.capacity) continue;
+    const auto at_row = static_cast<std::size_t>(row_there);
     device::bulk_store(destination.rows + at_row * plan.shape.row_pitch + row.begin, buffer + plan.output_offset,
                        row.size);
     if (scales.size > 0) {
@@ -247,32 +250,36 @@ __device__ inline void start_sender(Sender& sender) {
 /// One sender warp of a group that has failed: nothing may be in flight when the block ends.
 __device__ inline void abandon_sender(const Sender& sender) {
   for (int stage = 0; stage < sender.plan().num_stages; ++stage) {
-    if (sender.item(stage) < sender.num_items()) device::barrier_wait(sender.barrier(stage), 0);
+    if (sender.item(stage) < sender.num_items()) device::barrier_wait(sender.barrier(stage), sender.parity);
+  }
+}
+
+/// One sender warp, once the slices are joined (or along a known route): where the first items go, while the peers'
+/// words are under way.
+__device__ inline void look_up_first_items(const Sender& sender) {
+  for (int stage = 0; stage < sender.plan().num_stages; ++stage) {
+    Lookup lookup;
+    fetch(sender, sender.item(stage), stage, lookup);
+    settle(sender, lookup);
   }
 }
 
 /// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued.
 __device__ inline void send_copies(Sender& sender) {
   const int num_stages = sender.plan().num_stages;
-  for (int stage = 0; stage < num_stages; ++stage) {
-    Lookup lookup;
-    fetch(sender, sender.item(stage), stage, lookup);
-    settle(sender, lookup);
-  }
   Lookup ahead;
   int stage = 0;
   int refill = 0;
-  std::uint32_t parity = 0;
   for (bool first = true;; first = false) {
     const int item = sender.item(stage);
     if (item >= sender.num_items()) break;
-    device::barrier_wait(sender.barrier(stage), parity);
+    device::barrier_wait(sender.barrier(stage), sender.parity);
     settle(sender, ahead);
     ahead.item = 0x7FFFFFFF;
     store(sender, item, stage);
     if (++stage == num_stages) {
       stage = 0;
-      parity ^= 1;
+      sender.parity ^= 1;
     }
     if (first) continue;
     const int next = sender.drawn();

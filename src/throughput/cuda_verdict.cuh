@@ -81,7 +81,7 @@ __device__ inline Status judge(const DispatchBlock& block, std::int64_t& num_dro
 }
 
 /// One warp of block 0. Everything that follows from the exchange, to both copies of the result.
-__device__ inline void write_result(const DispatchBlock& block, std::int64_t entry_ns) {
+__device__ __noinline__ inline void write_result(DispatchBlock block, std::int64_t entry_ns) {
   const DispatchLaunch& call = block.call();
   const int num_ranks = block.num_ranks();
   CudaDispatchResult* const copies[2] = {call.result, call.host_result};
@@ -133,7 +133,7 @@ __device__ inline void write_result(const DispatchBlock& block, std::int64_t ent
 }
 
 /// One thread of block 0, when the group has failed.
-__device__ inline void write_failure(const DispatchBlock& block) {
+__device__ __noinline__ inline void write_failure(DispatchBlock block) {
   CudaDispatchResult* const copies[2] = {block.call().result, block.call().host_result};
   for (CudaDispatchResult* copy : copies) {
     if (copy == nullptr) continue;

@@ -126,8 +126,9 @@ void Exchange::place_source(int r) {
   if (config.has_weights) launch.weights = upload(rank.local, source.weights);
   launch.tail = config.tail;
   launch.num_blocks = placing.blocks[index(r)];
-  launch.workspace = rank.local.take(
-      throughput::dispatch_workspace_bytes(launch.num_tokens, config.num_ranks(), throughput::kCudaMaxBlocks));
+  const std::size_t workspace_bytes = throughput::dispatch_workspace_bytes(launch.num_tokens, config.num_ranks());
+  launch.workspace = rank.local.take(workspace_bytes);
+  REQUIRE_CUDA(cudaMemset(launch.workspace, 0, workspace_bytes));
   launch.result = rank.local.take_array<CudaDispatchResult>(1);
 }
 
