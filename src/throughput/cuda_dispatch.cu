@@ -30,22 +30,18 @@ __device__ __forceinline__ int tokens_of(const DispatchLaunch& call) {
   return count == nullptr ? call.num_tokens : max(0, min(*count, call.num_tokens));
 }
 
-/// All threads: from the ids to this rank's counts at every rank, and the grant of the last block on the way. False,
-/// in all threads, if the group has failed.
-__device__ bool begin_operation(const DispatchBlock& block) {
-  const bool grants = blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1;
-  if (!block.makes_route()) {
-    if (grants) publish_grant(block);
-    return true;
+/// The warps without rows: from the ids to this block's slice of the route; the grant of the last block's last warp.
+__device__ void begin_operation(const DispatchBlock& block) {
+  if (block.makes_route()) {
+    const RouteTeam team{block.plan().num_senders};
+    if (block.call().placement.num_experts <= kHistogramLimit) {
+      for (int i = team.thread(); i < block.call().placement.num_experts; i += team.warps() * 32) {
+        block.histogram()[i] = 0;
+      }
+    }
+    route_slice(block, team);
   }
-  for (int i = static_cast<int>(threadIdx.x);
-       i < block.call().placement.num_experts && block.call().placement.num_experts <= kHistogramLimit;
-       i += kCudaThreads) {
-    block.histogram()[i] = 0;
-  }
-  route_slice(block);
-  if (grants) publish_grant(block);
-  return join_slices(block);
+  if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_grant(block);
 }
 
 /// Block 0, all threads: everyone's rows are here, or the group has failed.
@@ -112,15 +108,25 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   const bool sends = role_of(p.plan, warp_index()) == WarpRole::sender;
   Sender sender{block, warp_index()};
   if (!failed_before) {
-    if (sends) start_sender(sender);
-    const bool begun = begin_operation(block);
     Lookup lookup;
     int first_item = 0;
-    if (begun && sends) {
-      look_up_first_items(sender);
-      if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender, lookup);
+    if (sends) {
+      start_sender(sender);
+      if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender);
+    } else {
+      begin_operation(block);
     }
-    if (begun && wait_for_exchange(block)) {
+    const bool joined = !block.makes_route() || join_slices(block);
+    if (joined && sends) {
+      if constexpr (kEncode == CudaEncode::copy) {
+        look_up_ring(sender);
+      } else {
+        fetch(sender, first_item, 0, lookup);
+        settle(sender, lookup);
+        fetch(sender, sender.item(0), 0, lookup);
+      }
+    }
+    if (joined && wait_for_exchange(block)) {
       move_rows<kEncode>(block, sender, lookup, first_item, entry_ns);
     } else {
       if (sends) abandon_sender(sender);

@@ -217,16 +217,21 @@ __device__ inline void flush_histogram(const MetadataTeam& team) {
 /// Role: metadata. Ends with an early fence, so that the one before the signal finds little left to wait for.
 __device__ inline void write_metadata(const MetadataTeam& team, std::int32_t num_rows) {
   const DispatchBlock& block = team.block;
-  for (int group = team.warp(); group < block.plan().groups; group += team.all_warps()) {
-    if (block.makes_route()) {
-      for (int lookup = 0; lookup < block.num_ranks(); ++lookup) {
-        const int destination = (block.rank() + 1 + lookup) % block.num_ranks();
-        if (block.destinations()[destination].capacity > 0) write_group(team, group, destination);
+  const int groups = block.plan().groups;
+  if (block.makes_route()) {
+    const int parts = block.num_ranks() + 1;  // of a group: each destination, and the transfers
+    for (int item = team.warp(); item < groups * parts; item += team.all_warps()) {
+      const int group = item / parts;
+      const int part = item % parts;
+      if (part == block.num_ranks()) {
+        write_transfers(block, group);
+      } else if (const int destination = (block.rank() + 1 + part) % block.num_ranks();
+                 block.destinations()[destination].capacity > 0) {
+        write_group(team, group, destination);
       }
-      write_transfers(block, group);
-    } else if (block.call().has_weights) {
-      write_routed_weights(block, group);
     }
+  } else if (block.call().has_weights) {
+    for (int group = team.warp(); group < groups; group += team.all_warps()) write_routed_weights(block, group);
   }
   fill_tail(team, num_rows);
   if (block.makes_route()) flush_histogram(team);

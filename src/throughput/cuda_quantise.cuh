@@ -106,13 +106,10 @@ __device__ __forceinline__ void encode_segment(const std::byte* input, std::byte
   }
 }
 
-/// Encodes the item whose load is under way into the output buffer, and starts the load of the next.
-__device__ __forceinline__ void encode_item(Sender& sender, Lookup& lookup, int item) {
+/// Encodes the item whose load is under way into the output buffer, and starts the load of `next`.
+__device__ __forceinline__ void encode_item(Sender& sender, int item, int next) {
   const DispatchPlan& plan = sender.plan();
   std::byte* const buffer = sender.stage(0);
-  const int next = sender.drawn();
-  if (next < sender.num_items()) sender.draw();
-  fetch(sender, next, 0, lookup);
   device::barrier_wait(sender.barrier(0), sender.parity);
   device::bulk_wait_read<0>();
   device::debug_delay();
@@ -126,16 +123,19 @@ __device__ __forceinline__ void encode_item(Sender& sender, Lookup& lookup, int 
   __syncwarp();
 }
 
-/// The first item is encoded while the peers' words are under way.
-__device__ __forceinline__ int encode_first_item(Sender& sender, Lookup& lookup) {
+/// The first item is encoded while the others route. Returns it; the next one is in the ring.
+__device__ __forceinline__ int encode_first_item(Sender& sender) {
   const int item = sender.item(0);
-  __syncwarp();
-  if (item < sender.num_items()) encode_item(sender, lookup, item);
+  if (item >= sender.num_items()) return item;
+  const int next = sender.drawn();
+  if (next < sender.num_items()) sender.draw();
+  encode_item(sender, item, next);
   return item;
 }
 
 /// Role: sender, rows quantised. One input and one output buffer: the next load starts as soon as the row is encoded,
-/// the next encoding when the stores have read the output. `item` is encoded already.
+/// the next encoding when the stores have read the output. `item` is encoded already and looked up; `lookup` is of the
+/// one after it.
 __device__ inline void send_quantised(Sender& sender, Lookup& lookup, int item) {
   while (item < sender.num_items()) {
     store(sender, item, 0);
@@ -143,7 +143,10 @@ __device__ inline void send_quantised(Sender& sender, Lookup& lookup, int item) 
     __syncwarp();
     if (item >= sender.num_items()) break;
     settle(sender, lookup);
-    encode_item(sender, lookup, item);
+    const int next = sender.drawn();
+    if (next < sender.num_items()) sender.draw();
+    fetch(sender, next, 0, lookup);
+    encode_item(sender, item, next);
   }
 }
 

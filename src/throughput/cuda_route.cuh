@@ -7,6 +7,7 @@
 // A token's row is then: rows of lower source ranks + rows of earlier slices + prefix in the slice + popcount below it.
 #pragma once
 
+#include "device/convert.cuh"
 #include "throughput/cuda_dispatch_block.cuh"
 
 #include <cstdint>
@@ -51,37 +52,50 @@ __device__ __forceinline__ RoutedToken route_token(const DispatchBlock& block, i
   return routed;
 }
 
-/// Bitmasks of `num_groups` groups from `first_group` into shared memory. Counts invalid ids into `invalid`.
-__device__ inline void mark_groups(const DispatchBlock& block, int first_group, int num_groups, InvalidIds* invalid) {
+/// The warps of a block that route: those that move no rows, which meanwhile start their loads.
+struct RouteTeam {
+  int first_warp;
+
+  [[nodiscard]] __device__ int warps() const { return kWarps - first_warp; }
+  [[nodiscard]] __device__ int warp() const { return warp_index() - first_warp; }
+  [[nodiscard]] __device__ int thread() const { return warp() * 32 + lane_index(); }
+  __device__ void synchronize() const { device::named_barrier(2, warps() * 32); }
+};
+
+/// Bitmasks of `num_groups` groups from `first_group` into shared memory. Returns the warp's invalid ids.
+__device__ inline InvalidIds mark_groups(const DispatchBlock& block, const RouteTeam& team, int first_group,
+                                         int num_groups) {
   const DispatchLaunch& call = block.call();
   const int num_ranks = block.num_ranks();
   std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
-  // The highest warps first: the lowest are starting their loads.
-  for (int index = kWarps - 1 - warp_index(); index < num_groups; index += kWarps) {
+  InvalidIds invalid{0, ~0U};
+  for (int index = team.warp(); index < num_groups; index += team.warps()) {
     const int token = (first_group + index) * kTokensPerGroup + lane_index();
     RoutedToken routed;
     if (token < block.tokens) {
       routed = call.ids_are_int64 ? route_token<long long>(block, token) : route_token<int>(block, token);
     }
-    if (routed.invalid > 0) {
-      atomicAdd(&invalid->count, routed.invalid);
-      atomicMin(&invalid->first_position,
-                static_cast<std::uint32_t>(token) * static_cast<std::uint32_t>(call.route.top_k) + routed.first_invalid_k);
-    }
     for (int destination = 0; destination < num_ranks; ++destination) {
       const std::uint32_t mask = __ballot_sync(~0U, static_cast<int>(routed.ranks >> destination & 1U));
       if (lane_index() == destination % 32) masks[index * num_ranks + destination] = mask;
     }
+    if (!__any_sync(~0U, static_cast<int>(routed.invalid > 0))) continue;
+    const std::uint32_t position = static_cast<std::uint32_t>(token) * static_cast<std::uint32_t>(call.route.top_k);
+    invalid.count += __reduce_add_sync(~0U, routed.invalid);
+    invalid.first_position = min(
+        invalid.first_position, __reduce_min_sync(~0U, routed.invalid > 0 ? position + routed.first_invalid_k : ~0U));
   }
+  return invalid;
 }
 
-/// Prefix sums of a batch of groups, continuing from `totals`; one warp per destination.
-__device__ inline void scan_groups(const DispatchBlock& block, int first_group, int num_groups) {
+/// Prefix sums of a batch of groups; one warp per destination. `totals`: rows of the batches before, and of this one.
+__device__ inline void scan_groups(const DispatchBlock& block, const RouteTeam& team, int first_group, int num_groups,
+                                   bool first_batch) {
   const int num_ranks = block.num_ranks();
   const std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
-  for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
-    std::int32_t total = totals[destination];
+  for (int destination = team.warp(); destination < num_ranks; destination += team.warps()) {
+    std::int32_t total = first_batch ? 0 : totals[destination];
     for (int begin = 0; begin < num_groups; begin += 32) {
       const int index = begin + lane_index();
       const std::uint32_t mask = index < num_groups ? masks[index * num_ranks + destination] : 0;
@@ -103,32 +117,42 @@ __device__ inline void scan_groups(const DispatchBlock& block, int first_group, 
   }
 }
 
-/// All threads. Routes this block's slice: its groups go to the workspace, then its words to all blocks.
-__device__ inline void route_slice(const DispatchBlock& block) {
-  __shared__ InvalidIds invalid;
+/// The team. Routes this block's slice: its groups go to the workspace, then its words to all blocks.
+__device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& team) {
+  __shared__ InvalidIds invalid[kWarps];
   const DispatchPlan& plan = block.plan();
   const int num_ranks = block.num_ranks();
   const int slice = static_cast<int>(blockIdx.x);
   const int begin = min(slice * plan.groups_per_slice, plan.groups);
   const int end = min(begin + plan.groups_per_slice, plan.groups);
   const int batch = kRouteBatchWords / num_ranks;
-  std::int32_t* const totals = at<std::int32_t>(block.shared, plan.shared.route_totals);
-  for (int rank = static_cast<int>(threadIdx.x); rank < num_ranks; rank += kCudaThreads) totals[rank] = 0;
-  if (threadIdx.x == 0) invalid = {0, ~0U};
-  __syncthreads();
-  for (int first = begin; first < end; first += batch) {
-    const int count = min(batch, end - first);
-    mark_groups(block, first, count, &invalid);
-    __syncthreads();
-    scan_groups(block, first, count);
-    __syncthreads();
+  const std::int32_t* const totals = at<std::int32_t>(block.shared, plan.shared.route_totals);
+  const int table = block.call().placement.num_experts;
+  for (int byte = team.thread() * 128; byte < min(table, 4096); byte += team.warps() * 32 * 128) {
+    device::prefetch(block.call().placement.rank_of_expert + byte);  // while the ids are under way
   }
-  const int word = static_cast<int>(threadIdx.x);
-  if (word < num_ranks + kInvalidWords) {
-    const std::uint32_t value = word < num_ranks      ? static_cast<std::uint32_t>(totals[word])
-                                : word == num_ranks ? invalid.count
-                                                    : invalid.first_position;
-    device::writes_to_own_words();
+  InvalidIds found{0, ~0U};
+  for (int first = begin; first < end || first == begin; first += batch) {
+    const int count = min(batch, end - first);
+    const InvalidIds here = mark_groups(block, team, first, count);
+    found = {found.count + here.count, min(found.first_position, here.first_position)};
+    if (lane_index() == 0) invalid[team.warp()] = found;
+    team.synchronize();
+    scan_groups(block, team, first, count, first == begin);
+    team.synchronize();
+  }
+  device::writes_to_own_words();
+  for (int word = team.thread(); word < num_ranks + kInvalidWords; word += team.warps() * 32) {
+    std::uint32_t value = 0;
+    if (word < num_ranks) {
+      value = static_cast<std::uint32_t>(totals[word]);
+    } else {
+      InvalidIds all{0, ~0U};
+      for (int warp = 0; warp < team.warps(); ++warp) {
+        all = {all.count + invalid[warp].count, min(all.first_position, invalid[warp].first_position)};
+      }
+      value = word == num_ranks ? all.count : all.first_position;
+    }
     device::store_word(block.slice_words(slice) + word, block.slice_tag(), value);  // pair: route.slice
   }
 }

@@ -254,9 +254,9 @@ __device__ inline void abandon_sender(const Sender& sender) {
   }
 }
 
-/// One sender warp, once the slices are joined (or along a known route): where the first items go, while the peers'
-/// words are under way.
-__device__ inline void look_up_first_items(const Sender& sender) {
+/// One sender warp, once the slices are joined (or along a known route), while the peers' words are under way: where the
+/// rows of its ring go.
+__device__ inline void look_up_ring(const Sender& sender) {
   for (int stage = 0; stage < sender.plan().num_stages; ++stage) {
     Lookup lookup;
     fetch(sender, sender.item(stage), stage, lookup);
