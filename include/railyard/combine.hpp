@@ -19,7 +19,8 @@ class GroupState;
 struct CombineOptions {
   /// Weights at the origin: fp32 `[tokens, top_k]`.
   ConstTensorView weights = {};
-  /// Weights at the expert side: fp32, one per row, with the shape of `route.expert_ids()`; usually `Dispatched::weights`.
+  /// Weights at the expert side: fp32, one per row, with the shape of `route.expert_ids()`; usually
+  /// `Dispatched::weights`.
   ConstTensorView row_weights = {};
   /// Added first, in this order: bf16, fp16 or fp32 `[tokens, hidden]` at the origin. May be undefined.
   std::array<ConstTensorView, 2> bias = {};

@@ -28,7 +28,8 @@ struct RouteOptions {
   std::int64_t capacity = 0;
   /// Device word with the token count, int32 in [0, rows of the ids]; null: all rows.
   const std::int32_t* num_tokens = nullptr;
-  /// int32 `[local experts]`, the entries received are added to it. May be undefined.
+  /// int32 `[local experts]`, the entries received are added to it, by the receive part; it stays at 2^31 - 1. May be
+  /// undefined.
   TensorView expert_load = {};
 };
 
@@ -61,7 +62,8 @@ struct Dispatched {
   /// Received rows: `[capacity, hidden]`, expert_slots `[local experts, capacity, hidden]`. The row stride is `hidden`
   /// elements when a row's bytes are a multiple of 16, else rounded up to that.
   Tensor rows;
-  /// Scales, undefined for codecs without: `[capacity, ceil(hidden/128)]` or `[local experts, capacity, ...]`; same rule.
+  /// Scales, undefined for codecs without: `[capacity, ceil(hidden/128)]` or `[local experts, capacity, ...]`; same
+  /// rule.
   Tensor scales;
   /// Weights of the entries, fp32, with the shape of `route.expert_ids()`; undefined if none were sent.
   Tensor weights;

@@ -50,11 +50,11 @@ class RAILYARD_API Error : public std::runtime_error {
 /// (wanted and free), and for `invalid_id` the first offending id and the number of experts.
 struct Status {
   ErrorCode code = ErrorCode::ok;
-  std::int32_t rank = -1;   // the rank at which it happened; for `invalid_id`, the source
-  std::int32_t expert = -1; // `capacity` in expert_slots: the first full local expert; else -1
+  std::int32_t rank = -1;    // the rank at which it happened; for `invalid_id`, the source
+  std::int32_t expert = -1;  // `capacity` in expert_slots: the first full local expert; else -1
   std::int64_t needed = 0;
   std::int64_t capacity = 0;
-  std::int64_t count = 0;   // entries (rows, in rank_major) lost or ids rejected in the whole group, or at this rank
+  std::int64_t count = 0;  // entries (rows, in rank_major) lost or ids rejected in the whole group, or at this rank
 
   [[nodiscard]] bool ok() const noexcept { return code == ErrorCode::ok; }
   /// One sentence with value and limit.

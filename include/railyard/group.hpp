@@ -70,7 +70,8 @@ struct GroupStatistics {
 /// Destroying a group is local and never waits. Leases, routes and tensors may outlive it.
 class RAILYARD_API Group {
  public:
-  /// Collective. Throws RY-INVALID-ARGUMENT, RY-CONFIG-MISMATCH, RY-OUT-OF-MEMORY, RY-TIMEOUT.
+  /// Collective. Throws RY-INVALID-ARGUMENT, RY-CONFIG-MISMATCH, RY-OUT-OF-MEMORY, RY-TIMEOUT, RY-ABORTED, and
+  /// RY-HEAP-EXHAUSTED if heap_bytes is too small for the group's own memory.
   Group(Rank& rank, const GroupOptions& options);
   Group(Group&&) noexcept;
   Group& operator=(Group&&) noexcept;

@@ -59,8 +59,8 @@ class RAILYARD_API Route {
   [[nodiscard]] ConstTensorView receive_counts() const;
   /// Entries per local expert, int32 `[local experts]`. Also in rank_major; zero for routes made from a mask.
   [[nodiscard]] ConstTensorView expert_counts() const;
-  /// First row of each local expert, int32 `[local experts + 1]`, the last one the end with padding. expert_major: group
-  /// starts; expert_slots: multiples of the capacity; rank_major: all zero.
+  /// First row of each local expert, int32 `[local experts + 1]`, the last one the end with padding. expert_major:
+  /// group starts; expert_slots: multiples of the capacity; rank_major: all zero.
   [[nodiscard]] ConstTensorView expert_offsets() const;
   /// Local expert ids of the received rows, int32: `[capacity, top_k]` (rank_major; -1 for entries on other ranks),
   /// `[capacity]` (expert_major), `[local experts, capacity]` (expert_slots). Undefined for routes made from a mask.

@@ -58,11 +58,13 @@ Dispatched Group::dispatch(ConstTensorView x, const Route& route, const PayloadO
 PendingDispatch Group::dispatch_send(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options,
                                      Stream) {
   GroupState& state = use(state_);
+  state.check_active();
   return {state_, state.send(api::check_dispatch(state.facts(), x, top_k_ids, options))};
 }
 
 PendingDispatch Group::dispatch_send(ConstTensorView x, const Route& route, const PayloadOptions& options, Stream) {
   GroupState& state = use(state_);
+  state.check_active();
   return {state_, state.send(api::check_routed_dispatch(state.facts(), x, route, options))};
 }
 
@@ -90,6 +92,7 @@ Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, c
 PendingCombine Group::combine_send(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,
                                    Stream) {
   GroupState& state = use(state_);
+  state.check_active();
   return {state_, state.send(api::check_combine(state.facts(), y, route, out, options))};
 }
 

@@ -107,9 +107,9 @@ std::uint64_t GroupState::send(transports::DispatchRequest&& request) {
                                                   name(request.operation), dispatches_.size(), dispatches_.capacity()));
   }
   const Operation operation = request.operation;
+  transports::DispatchOperation& pending = dispatches_.next();
+  steps_.prepare(std::move(request), pending);  // nothing is sent: a failure here consumes nothing
   return guarded([&] {
-    transports::DispatchOperation& pending = dispatches_.next();
-    steps_.prepare(std::move(request), pending);
     if (log_->enabled(LogLevel::debug)) {
       log_->write(LogLevel::debug, fmt::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
     }

@@ -11,8 +11,8 @@
 
 namespace railyard::diagnostics {
 
-/// Stands before every release, acquire and reuse of a buffer. With RAILYARD_DEBUG_DELAYS: nothing half of the time, else
-/// a yield, or rarely a sleep of up to 64 us. Otherwise nothing at all.
+/// Stands before every release, acquire and reuse of a buffer. With RAILYARD_DEBUG_DELAYS: nothing half of the time,
+/// else a yield, or rarely a sleep of up to 64 us. Otherwise nothing at all.
 inline void random_delay() {
 #if defined(RAILYARD_DEBUG_DELAYS) && RAILYARD_DEBUG_DELAYS
   thread_local std::uint64_t state = std::hash<std::thread::id>{}(std::this_thread::get_id()) | 1U;

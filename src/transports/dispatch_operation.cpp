@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 namespace railyard::transports {
@@ -51,6 +52,12 @@ struct BlockTensors {
   [[nodiscard]] std::byte* data(std::size_t offset) const { return lease ? lease.state()->data() + offset : nullptr; }
 };
 
+// Statistics that run for months stay at the largest value.
+std::int32_t add_saturating(std::int32_t sum, std::int32_t count) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  return static_cast<std::int32_t>(std::min(std::int64_t{sum} + count, kMost));
+}
+
 // Entries of the rows that were delivered, where rank_major rows were lost.
 void count_delivered_entries(routing::RouteState& state) {
   std::fill(state.expert_counts.begin(), state.expert_counts.end(), 0);
@@ -79,7 +86,7 @@ void DispatchSteps::prepare(DispatchRequest&& request, DispatchOperation& operat
   if (call.makes_route()) {
     routing::RouteState* const state = routes_->take();
     operation.route = Route(state);
-    state->id = ++next_route_id_;
+    state->id = next_route_id_ + 1;
     state->layout = call.layout;
     state->alignment = call.alignment;
     if (call.operation == Operation::route_from_mask) {
@@ -151,6 +158,7 @@ void DispatchSteps::lease_blocks(DispatchOperation& operation) {
 }
 
 void DispatchSteps::start(DispatchOperation& operation) {
+  if (operation.request.makes_route()) ++next_route_id_;
   operation.turn = exchange_.begin(Kind::dispatch);
   exchange_.wait_slot(operation.turn, operation.request.operation);
 }
@@ -243,7 +251,8 @@ Dispatched DispatchSteps::finish(DispatchOperation& operation) {
     if (operation.needs_recount) count_delivered_entries(state);
     if (expert_load.defined()) {
       const std::span<std::int32_t> load = expert_load.as<std::int32_t>();
-      for (std::size_t local = 0; local < load.size(); ++local) load[local] += state.expert_counts[local];
+      for (std::size_t local = 0; local < load.size(); ++local)
+        load[local] = add_saturating(load[local], state.expert_counts[local]);
     }
   }
   Dispatched result = result_of(operation);
