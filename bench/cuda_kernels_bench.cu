@@ -7,7 +7,8 @@
 //   blocks, senders, stages, reducers and chunk take lists: every combination is timed
 //
 // Times are of the whole operation with its exchange: median over replays of the slowest rank, microseconds. `graph`:
-// eight operations per captured graph, inputs and outputs rotated through more than twice the L2; `event`: single calls.
+// eight operations per captured graph, inputs and outputs rotated through more than twice the L2; `event`: single
+// calls.
 #include "device/cuda_ranks.hpp"
 #include "device/exchange.hpp"
 #include "device/scenario.hpp"
@@ -103,7 +104,8 @@ Scenario make_scenario(const std::string& what, int num_ranks, int tokens, bool 
   const std::size_t elements = static_cast<std::size_t>(tokens) * 7168;
   for (reference::Source& source : scenario.sources) {
     source.x = random_elements(config.input, elements, random, false);
-    if (config.input_scales) source.scales = random_elements(DType::fp32, static_cast<std::size_t>(tokens) * 56, random, false);
+    if (config.input_scales)
+      source.scales = random_elements(DType::fp32, static_cast<std::size_t>(tokens) * 56, random, false);
   }
   config.capacity.assign(static_cast<std::size_t>(num_ranks), static_cast<std::int64_t>(tokens) * num_ranks);
   scenario.placing.blocks.assign(static_cast<std::size_t>(num_ranks), 16);
@@ -182,7 +184,8 @@ class Bench {
     }
     const bool same = outputs_are_as_verified();
     std::printf(
-        "%-8s T %5d R %d SMs %3d senders %2d stages %d reducers %2d chunk %4d | graph %6.1f p99 %6.1f | event %6.1f p99 "
+        "%-8s T %5d R %d SMs %3d senders %2d stages %d reducers %2d chunk %4d | graph %6.1f p99 %6.1f | event %6.1f "
+        "p99 "
         "%6.1f | %.2f MB %5.1f GB/s | exchange %.1f | %s\n",
         what_.c_str(), tokens_, ranks_.size(), choice.blocks, choice.senders, choice.stages, choice.reducers,
         choice.chunk, graph.median, graph.p99, event.median, event.p99, wire_bytes_ / 1e6,
@@ -200,7 +203,8 @@ class Bench {
       }
       double received = 0;
       for (int peer = 0; peer < ranks_.size(); ++peer) {
-        if (peer != r) received += expected_.received[static_cast<std::size_t>(r)].receive_counts[static_cast<std::size_t>(peer)];
+        if (peer != r)
+          received += expected_.received[static_cast<std::size_t>(r)].receive_counts[static_cast<std::size_t>(peer)];
       }
       const double row_bytes = what_ == "combine" ? 14336.0
                                                   : static_cast<double>(exchange_.shape().row_bytes) +
@@ -237,8 +241,10 @@ class Bench {
       CudaRank& rank = ranks_[r];
       const ExchangeRank& mine = exchange_.rank(r);
       const std::size_t x_bytes = mine.dispatch.rows.bytes * static_cast<std::size_t>(tokens_);
-      const std::size_t input_bytes = what_ == "combine" ? mine.combine.y_pitch * 2 * static_cast<std::size_t>(tokens_) : x_bytes;
-      const std::size_t copies = std::clamp<std::size_t>(kRotatedBytes / std::max<std::size_t>(input_bytes, 1) + 1, 2, kMaxRotation);
+      const std::size_t input_bytes =
+          what_ == "combine" ? mine.combine.y_pitch * 2 * static_cast<std::size_t>(tokens_) : x_bytes;
+      const std::size_t copies =
+          std::clamp<std::size_t>(kRotatedBytes / std::max<std::size_t>(input_bytes, 1) + 1, 2, kMaxRotation);
       const auto payload = throughput::CudaPayloadLayout::of(mine.dispatch.grant.capacity, exchange_.shape(), 8);
       for (std::size_t copy = 0; copy < copies; ++copy) {
         throughput::DispatchLaunch dispatch = mine.dispatch;
@@ -248,9 +254,11 @@ class Bench {
           REQUIRE_CUDA(cudaMemcpy(x, mine.dispatch.rows.data, x_bytes, cudaMemcpyDeviceToDevice));
           dispatch.rows.data = x;
           if (copy < 3) {
-            dispatch.grant.payload_offset = static_cast<std::uint64_t>(rank.heap.take(payload.bytes) - rank.heap.base());
+            dispatch.grant.payload_offset =
+                static_cast<std::uint64_t>(rank.heap.take(payload.bytes) - rank.heap.base());
           } else {
-            dispatch.grant.payload_offset = rotation_.dispatches[static_cast<std::size_t>(r)][copy - 3].grant.payload_offset;
+            dispatch.grant.payload_offset =
+                rotation_.dispatches[static_cast<std::size_t>(r)][copy - 3].grant.payload_offset;
           }
         }
         if (copy > 0 && what_ == "combine") {
@@ -290,6 +298,7 @@ class Bench {
     for (int r = 0; r < ranks_.size(); ++r) {
       ranks_.use(r);
       throughput::launch_dispatch(exchange_.rank(r).dispatch);
+      if (what_ == "combine") throughput::launch_combine(exchange_.rank(r).combine);
     }
     ranks_.synchronize();
   }
@@ -309,7 +318,8 @@ class Bench {
       for (int r = 0; r < size; ++r) {
         ranks_.use(r);
         if (i == 0) busy(300000, ranks_[r].stream);
-        REQUIRE_CUDA(cudaEventRecord(events[static_cast<std::size_t>(r)][static_cast<std::size_t>(i)], ranks_[r].stream));
+        REQUIRE_CUDA(
+            cudaEventRecord(events[static_cast<std::size_t>(r)][static_cast<std::size_t>(i)], ranks_[r].stream));
         if (i < count) launch(r, i);
       }
     }

@@ -80,7 +80,9 @@ __device__ __forceinline__ void fence_proxy_async_shared() {
 }
 
 /// A hint: this line will be read soon.
-__device__ __forceinline__ void prefetch(const void* address) { asm volatile("prefetch.global.L1 [%0];" ::"l"(address)); }
+__device__ __forceinline__ void prefetch(const void* address) {
+  asm volatile("prefetch.global.L1 [%0];" ::"l"(address));
+}
 
 /// 16 bytes that are read once: not kept in L1.
 __device__ __forceinline__ uint4 load_streaming(const void* address) {

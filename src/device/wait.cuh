@@ -30,8 +30,7 @@ struct WaitSite {
 };
 
 /// Sets `failed`; the first caller of the group writes the report. The host reads `code` and then the rest.
-__device__ __noinline__ inline void record_failure(WaitScope scope, WaitSite site, ErrorCode code,
-                                                   std::uint64_t seen) {
+__device__ __noinline__ inline void record_failure(WaitScope scope, WaitSite site, ErrorCode code, std::uint64_t seen) {
   if (exchange_relaxed_device(scope.failed, 1) != 0) return;
   WaitReport* const report = scope.report;
   report->operation = scope.operation;
@@ -56,8 +55,8 @@ __device__ __noinline__ inline bool gives_up(WaitScope scope, WaitSite site, std
   return true;
 }
 
-/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw) or gives_up. The first polls look at
-/// nothing else: reading the clock, and host memory, takes longer than a peer that is on time.
+/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw) or gives_up. The first polls look
+/// at nothing else: reading the clock, and host memory, takes longer than a peer that is on time.
 template <class Probe>
 __device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, Probe probe) {
   constexpr int kEagerPolls = 64;

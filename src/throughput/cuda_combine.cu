@@ -80,12 +80,12 @@ struct Piece {
 /// computed when its item is taken up, so that a stage is filled again as soon as it is free.
 struct Producer {
   const CombineBlock& block;
-  Piece piece;                         // being loaded
-  const std::byte* source = nullptr;   // of this lane's row
+  Piece piece;                        // being loaded
+  const std::byte* source = nullptr;  // of this lane's row
   std::uint32_t bytes = 0;
-  std::uint32_t rest = 0;              // slots whose rows are still to be loaded
-  std::uint32_t flags = 0;             // of the next load
-  Piece ahead;                         // transfers under way
+  std::uint32_t rest = 0;   // slots whose rows are still to be loaded
+  std::uint32_t flags = 0;  // of the next load
+  Piece ahead;              // transfers under way
   CudaTransfer transfer{CudaTransfer::kNone, 0};
   std::uint32_t next = 0;  // lane 0: the ticket after that
 
@@ -154,7 +154,8 @@ struct Accumulator {
   static constexpr int kCount = kElements<kY>;
   float values[kVectorsPerLane][kCount];
 
-  __device__ __forceinline__ void start(const CombineBlock& block, int row_token, std::uint32_t chunk, int num_vectors) {
+  __device__ __forceinline__ void start(const CombineBlock& block, int row_token, std::uint32_t chunk,
+                                        int num_vectors) {
 #pragma unroll
     for (auto& vector : values) {
 #pragma unroll
@@ -263,17 +264,28 @@ __device__ void publish_offer(const CombineBlock& block) {
   publish_grant_words(call.group, CudaKind::combine, block.slot, static_cast<std::uint32_t>(block.epoch),
                       [&](MailboxWord word) -> std::uint64_t {
                         switch (word) {
-                          case MailboxWord::descriptor: return call.descriptor;
-                          case MailboxWord::code: return static_cast<std::uint64_t>(call.code);
-                          case MailboxWord::payload_low: return call.y_offset;
-                          case MailboxWord::payload_high: return call.y_offset >> 32;
-                          case MailboxWord::row_pitch: return call.y_pitch / 16;
-                          case MailboxWord::wanted_low: return call.wanted_bytes;
-                          case MailboxWord::wanted_high: return call.wanted_bytes >> 32;
-                          case MailboxWord::free_low: return call.free_bytes;
-                          case MailboxWord::free_high: return call.free_bytes >> 32;
-                          case MailboxWord::rows_needed: return static_cast<std::uint64_t>(call.rows_needed);
-                          default: return 0;
+                          case MailboxWord::descriptor:
+                            return call.descriptor;
+                          case MailboxWord::code:
+                            return static_cast<std::uint64_t>(call.code);
+                          case MailboxWord::payload_low:
+                            return call.y_offset;
+                          case MailboxWord::payload_high:
+                            return call.y_offset >> 32;
+                          case MailboxWord::row_pitch:
+                            return call.y_pitch / 16;
+                          case MailboxWord::wanted_low:
+                            return call.wanted_bytes;
+                          case MailboxWord::wanted_high:
+                            return call.wanted_bytes >> 32;
+                          case MailboxWord::free_low:
+                            return call.free_bytes;
+                          case MailboxWord::free_high:
+                            return call.free_bytes >> 32;
+                          case MailboxWord::rows_needed:
+                            return static_cast<std::uint64_t>(call.rows_needed);
+                          default:
+                            return 0;
                         }
                       });
 }
@@ -333,8 +345,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::combine)];
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
-  const CombineBlock block{p,          shared_bytes,      state, state.epoch + 1,
-                           state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
+  const CombineBlock block{
+      p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
   const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
   if (!failed_before) {
     if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_offer(block);
@@ -369,16 +381,18 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
 
 const void* combine_kernel_of(DType y_dtype) {
   switch (y_dtype) {
-    case DType::bf16: return reinterpret_cast<const void*>(&combine_kernel<DType::bf16>);
-    case DType::fp16: return reinterpret_cast<const void*>(&combine_kernel<DType::fp16>);
-    default: return reinterpret_cast<const void*>(&combine_kernel<DType::fp32>);
+    case DType::bf16:
+      return reinterpret_cast<const void*>(&combine_kernel<DType::bf16>);
+    case DType::fp16:
+      return reinterpret_cast<const void*>(&combine_kernel<DType::fp16>);
+    default:
+      return reinterpret_cast<const void*>(&combine_kernel<DType::fp32>);
   }
 }
 
 void launch_combine(const CombineLaunch& launch) {
   const CombineParams params{launch, CombinePlan::of(launch)};
-  launch_kernel(combine_kernel_of(launch.y_dtype), &params, launch.num_blocks, params.plan.shared.bytes,
-                launch.stream);
+  launch_kernel(combine_kernel_of(launch.y_dtype), &params, launch.num_blocks, params.plan.shared.bytes, launch.stream);
 }
 
 }  // namespace railyard::throughput

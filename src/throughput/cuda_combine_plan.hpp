@@ -9,7 +9,7 @@
 
 namespace railyard::throughput {
 
-inline constexpr int kCombineStages = 3;             // of a warp's ring, by default
+inline constexpr int kCombineStages = 3;  // of a warp's ring, by default
 inline constexpr int kMaxCombineStages = 8;
 inline constexpr std::uint32_t kMaxChunk = 7 * 512;  // bytes of y in a stage: seven vectors per lane
 inline constexpr int kVectorsPerLane = 7;
@@ -34,10 +34,10 @@ struct CombineShared {
 struct CombinePlan {
   int num_reducers = kWarps;  // warps
   int num_stages = kCombineStages;
-  int num_chunks = 1;         // pieces of a row
-  std::uint32_t chunk = 0;    // bytes of y in a full piece, a multiple of 512
+  int num_chunks = 1;       // pieces of a row
+  std::uint32_t chunk = 0;  // bytes of y in a full piece, a multiple of 512
   std::uint32_t row_bytes = 0;
-  bool vector_out = false;    // out can be written 16 bytes at a time
+  bool vector_out = false;  // out can be written 16 bytes at a time
   bool vector_bias[2] = {};
   CombineShared shared;
 

@@ -5,7 +5,8 @@
 //   reads     ids, rows, scales and weights of the caller, or an existing route
 //   writes    granted blocks of all ranks, the route, the result
 //   order     ids -> route of the slice -> all slices -> counts (with an early grant) -> everyone's counts and grants
-//             -> rows and metadata -> bulk wait -> CTA barrier -> fence -> arrival signals; block 0 waits for everyone's
+//             -> rows and metadata -> bulk wait -> CTA barrier -> fence -> arrival signals; block 0 waits for
+//             everyone's
 //   ends      when all sources' rows are here; block 0 then advances epoch, slot and ticket base
 #include "throughput/cuda_exchange.cuh"
 #include "throughput/cuda_kernels.hpp"
@@ -102,8 +103,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   const auto entry_ns = tells_time ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
-  const DispatchBlock block{p,          shared_bytes,      state, state.epoch + 1,
-                            state.slot, state.ticket_base, tokens_of(p.call)};
+  const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
   const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
   const bool sends = role_of(p.plan, warp_index()) == WarpRole::sender;
   Sender sender{block, warp_index()};

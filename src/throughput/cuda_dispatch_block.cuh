@@ -60,9 +60,7 @@ struct DispatchBlock {
   [[nodiscard]] __device__ std::int32_t count(int source, int destination) const {
     return static_cast<std::int32_t>(word(source, static_cast<int>(MailboxWord::counts) + destination));
   }
-  [[nodiscard]] __device__ std::int32_t* histogram() const {
-    return at<std::int32_t>(shared, p.plan.shared.histogram);
-  }
+  [[nodiscard]] __device__ std::int32_t* histogram() const { return at<std::int32_t>(shared, p.plan.shared.histogram); }
 
   [[nodiscard]] __device__ RouteGroup* groups() const {
     return at<RouteGroup>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.groups);

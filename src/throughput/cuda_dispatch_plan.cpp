@@ -9,13 +9,13 @@
 namespace railyard::throughput {
 namespace {
 
-constexpr std::size_t kMaxSegment = 14336;    // bytes of a caller's row in one ring stage
-constexpr std::size_t kQuantiseUnit = 1024;   // bytes of BF16 whose scales fill 16 bytes
-constexpr int kQuantiseSenders = 10;     // until the link is full
+constexpr std::size_t kMaxSegment = 14336;   // bytes of a caller's row in one ring stage
+constexpr std::size_t kQuantiseUnit = 1024;  // bytes of BF16 whose scales fill 16 bytes
+constexpr int kQuantiseSenders = 10;         // until the link is full
 constexpr int kFullLinkSenders = 9;
 constexpr int kFullLinkBlocks = 18;
 constexpr int kMaxStages = 8;
-constexpr std::size_t kBlockBytes = 256;      // BF16 bytes of one scale
+constexpr std::size_t kBlockBytes = 256;  // BF16 bytes of one scale
 
 bool aligned(const void* pointer, std::size_t pitch, std::size_t bytes) {
   return (reinterpret_cast<std::uintptr_t>(pointer) | pitch | bytes) % 16 == 0;
@@ -39,12 +39,13 @@ void plan_copy(DispatchPlan& plan, const CudaRows& rows) {
   split_row(plan, plan.shape.row_pitch, 128);
   const auto segments = static_cast<std::size_t>(plan.num_segments);
   plan.wire_segment = plan.input_segment;
-  plan.scale_segment = static_cast<std::uint32_t>(round_up_bytes((plan.shape.scale_pitch + segments - 1) / segments, 16));
+  plan.scale_segment =
+      static_cast<std::uint32_t>(round_up_bytes((plan.shape.scale_pitch + segments - 1) / segments, 16));
   plan.scale_offset = plan.wire_segment;
   plan.stage_bytes = static_cast<std::uint32_t>(round_up_bytes(plan.wire_segment + plan.scale_segment, 128));
   plan.bulk_rows = aligned(rows.data, rows.pitch, rows.bytes);
-  plan.bulk_scales = scale_bytes > 0 && rows.scale_step == rows.scale_element &&
-                     aligned(rows.scales, rows.scale_pitch, scale_bytes);
+  plan.bulk_scales =
+      scale_bytes > 0 && rows.scale_step == rows.scale_element && aligned(rows.scales, rows.scale_pitch, scale_bytes);
   // Few bytes in flight are the faster choice once the link is full (docs/measurements).
   const bool large = plan.stage_bytes > 10240;
   plan.num_senders = large ? 2 : 4;
@@ -104,7 +105,8 @@ void check(const DispatchLaunch& call) {
   require(call.num_tokens >= 0 && call.num_tokens <= call.route.max_tokens, ErrorCode::invalid_argument,
           fmt::format("{} tokens; the route holds {}", call.num_tokens, call.route.max_tokens));
   require(call.grant.capacity >= 0 && call.grant.capacity <= std::numeric_limits<std::int32_t>::max(),
-          ErrorCode::invalid_argument, fmt::format("a capacity of {} rows; the limit is 2^31 - 1", call.grant.capacity));
+          ErrorCode::invalid_argument,
+          fmt::format("a capacity of {} rows; the limit is 2^31 - 1", call.grant.capacity));
   const bool makes_route = call.operation != CudaOperation::routed_dispatch;
   require(!makes_route || call.num_tokens == 0 || call.ids != nullptr, ErrorCode::invalid_argument, "ids are null");
   require(call.rows.data != nullptr || call.num_tokens == 0 || call.rows.bytes == 0, ErrorCode::invalid_argument,

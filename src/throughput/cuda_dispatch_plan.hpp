@@ -31,7 +31,7 @@ inline constexpr int kInvalidWords = 2;
 /// DispatchLaunch::workspace. A slice is the run of groups that one block routes. Its words tell the other blocks: rows
 /// per rank, then InvalidIds, each with a tag of the epoch in its upper half, odd so that cleared memory has none.
 struct DispatchWorkspace {
-  std::size_t words = 0;   // offsets: 64 bits [kCudaMaxBlocks, ranks + kInvalidWords]; at the same place in every launch
+  std::size_t words = 0;  // offsets: 64 bits [kCudaMaxBlocks, ranks + kInvalidWords]; at the same place in every launch
   std::size_t groups = 0;  // RouteGroup [groups, ranks]
   std::size_t bytes = 0;
 
@@ -61,30 +61,30 @@ struct Destination {
 
 /// Offsets into a block's dynamic shared memory.
 struct DispatchShared {
-  std::uint32_t stages = 0;         // [senders, stages] stage_bytes
-  std::uint32_t barriers = 0;       // [senders, stages] mbarriers
-  std::uint32_t items = 0;          // [senders, stages] int32
-  std::uint32_t places = 0;         // [senders, stages, lookups] int2 {rank, row}
-  std::uint32_t destinations = 0;   // [ranks] Destination
-  std::uint32_t words = 0;          // [ranks, words] uint32: what the mailboxes said
-  std::uint32_t histogram = 0;      // [experts] int32
-  std::uint32_t route_masks = 0;    // [kRouteBatchWords] uint32
-  std::uint32_t route_totals = 0;   // [ranks] int32
-  std::uint32_t slices = 0;         // [ranks + kInvalidWords, slices] int32: rows, then rows of all earlier slices
-  std::uint32_t scratch = 0;        // [warps, 32] bytes
+  std::uint32_t stages = 0;        // [senders, stages] stage_bytes
+  std::uint32_t barriers = 0;      // [senders, stages] mbarriers
+  std::uint32_t items = 0;         // [senders, stages] int32
+  std::uint32_t places = 0;        // [senders, stages, lookups] int2 {rank, row}
+  std::uint32_t destinations = 0;  // [ranks] Destination
+  std::uint32_t words = 0;         // [ranks, words] uint32: what the mailboxes said
+  std::uint32_t histogram = 0;     // [experts] int32
+  std::uint32_t route_masks = 0;   // [kRouteBatchWords] uint32
+  std::uint32_t route_totals = 0;  // [ranks] int32
+  std::uint32_t slices = 0;        // [ranks + kInvalidWords, slices] int32: rows, then rows of all earlier slices
+  std::uint32_t scratch = 0;       // [warps, 32] bytes
   std::uint32_t bytes = 0;
 };
 
 struct DispatchPlan {
-  int num_senders = 0;       // warps that move rows; the others write metadata
-  int num_stages = 0;        // of a sender's ring
-  int num_lookups = 0;       // destinations or slots that a sender looks up: 32 or 64
-  int num_segments = 1;      // pieces that a row travels in
-  int num_words = 0;         // of a mailbox that this operation uses
-  int groups = 0;            // of tokens
+  int num_senders = 0;   // warps that move rows; the others write metadata
+  int num_stages = 0;    // of a sender's ring
+  int num_lookups = 0;   // destinations or slots that a sender looks up: 32 or 64
+  int num_segments = 1;  // pieces that a row travels in
+  int num_words = 0;     // of a mailbox that this operation uses
+  int groups = 0;        // of tokens
   int groups_per_slice = 0;
   std::uint64_t slice_inverse = 0;  // ceil(2^40 / groups_per_slice)
-  bool bulk_rows = false;    // the caller's rows can be read by bulk copies
+  bool bulk_rows = false;           // the caller's rows can be read by bulk copies
   bool bulk_scales = false;
   std::uint32_t input_segment = 0;  // bytes of a caller's row in a full segment
   std::uint32_t wire_segment = 0;   // the same on the wire

@@ -21,19 +21,32 @@ __device__ inline void publish_grant(const DispatchBlock& block) {
   __syncwarp();
   publish_grant_words(call.group, CudaKind::dispatch, block.slot, block.tag(), [&](MailboxWord word) -> std::uint64_t {
     switch (word) {
-      case MailboxWord::descriptor: return call.descriptor;
-      case MailboxWord::code: return static_cast<std::uint64_t>(grant.code);
-      case MailboxWord::capacity: return static_cast<std::uint64_t>(grant.capacity);
-      case MailboxWord::payload_low: return grant.payload_offset;
-      case MailboxWord::payload_high: return grant.payload_offset >> 32;
-      case MailboxWord::metadata_low: return grant.metadata_offset;
-      case MailboxWord::metadata_high: return grant.metadata_offset >> 32;
-      case MailboxWord::wanted_low: return grant.wanted_bytes;
-      case MailboxWord::wanted_high: return grant.wanted_bytes >> 32;
-      case MailboxWord::free_low: return grant.free_bytes;
-      case MailboxWord::free_high: return grant.free_bytes >> 32;
-      case MailboxWord::rows_needed: return static_cast<std::uint64_t>(grant.rows_needed);
-      default: return 0;
+      case MailboxWord::descriptor:
+        return call.descriptor;
+      case MailboxWord::code:
+        return static_cast<std::uint64_t>(grant.code);
+      case MailboxWord::capacity:
+        return static_cast<std::uint64_t>(grant.capacity);
+      case MailboxWord::payload_low:
+        return grant.payload_offset;
+      case MailboxWord::payload_high:
+        return grant.payload_offset >> 32;
+      case MailboxWord::metadata_low:
+        return grant.metadata_offset;
+      case MailboxWord::metadata_high:
+        return grant.metadata_offset >> 32;
+      case MailboxWord::wanted_low:
+        return grant.wanted_bytes;
+      case MailboxWord::wanted_high:
+        return grant.wanted_bytes >> 32;
+      case MailboxWord::free_low:
+        return grant.free_bytes;
+      case MailboxWord::free_high:
+        return grant.free_bytes >> 32;
+      case MailboxWord::rows_needed:
+        return static_cast<std::uint64_t>(grant.rows_needed);
+      default:
+        return 0;
     }
   });
 }
@@ -58,7 +71,8 @@ __device__ inline void find_destinations(const DispatchBlock& block) {
   if (destination < block.num_ranks()) {
     Destination found;
     found.capacity = static_cast<std::int32_t>(block.word(destination, MailboxWord::capacity));
-    found.exhausted = block.word(destination, MailboxWord::code) == static_cast<std::uint32_t>(ErrorCode::heap_exhausted);
+    found.exhausted =
+        block.word(destination, MailboxWord::code) == static_cast<std::uint32_t>(ErrorCode::heap_exhausted);
     found.first = 0;
     if (block.makes_route()) {
       for (int source = 0; source < block.rank(); ++source) found.first += block.count(source, destination);

@@ -37,8 +37,8 @@ struct CudaTransfer {
 /// A route's memory at its source, device memory of this rank, written by the launch that makes the route and read by
 /// every later one that uses it. Its owner keeps it alive as long as the route.
 struct CudaRoute {
-  CudaTransfer* transfers = nullptr;   // [max_tokens, slots], in the order in which combine adds; unused: row kNone
-  std::int32_t* experts = nullptr;     // [max_tokens, top_k] checked ids, -1 = none
+  CudaTransfer* transfers = nullptr;  // [max_tokens, slots], in the order in which combine adds; unused: row kNone
+  std::int32_t* experts = nullptr;    // [max_tokens, top_k] checked ids, -1 = none
   std::int32_t* sizes = nullptr;      // [2] tokens of the route here, rows that it brings here
   int top_k = 0;
   int max_tokens = 0;  // rows of the ids

@@ -75,8 +75,8 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
   return failures == 0;
 }
 
-/// One thread of block 0, once it has seen this rank's own signal of the operation at its full value: every block of the
-/// grid has then signalled, after its last look at the counters (chain 8 by way of the signal).
+/// One thread of block 0, once it has seen this rank's own signal of the operation at its full value: every block of
+/// the grid has then signalled, after its last look at the counters (chain 8 by way of the signal).
 __device__ __forceinline__ void finish_operation(const CudaGroup& group, CudaKindState& state, std::uint64_t epoch,
                                                  std::uint32_t slot) {
   state.ticket_base = device::load_relaxed_device(&state.ticket);

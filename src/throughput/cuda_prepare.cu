@@ -35,15 +35,15 @@ std::vector<CudaKernelReport> prepare_kernels() {
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "the device's capability");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "the device's capability");
   if (major < 9) {
-    throw Error(ErrorCode::unsupported,
-                "device " + std::to_string(device) + " has compute capability " + std::to_string(major) + "." +
-                    std::to_string(minor) + "; at least 9.0 is needed");
+    throw Error(ErrorCode::unsupported, "device " + std::to_string(device) + " has compute capability " +
+                                            std::to_string(major) + "." + std::to_string(minor) +
+                                            "; at least 9.0 is needed");
   }
   std::vector<CudaKernelReport> reports;
   for (const NamedKernel& entry : kernels) {
-    check(cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(kSharedLimit)),
-          entry.name);
+    check(
+        cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedLimit)),
+        entry.name);
     cudaFuncAttributes attributes{};
     check(cudaFuncGetAttributes(&attributes, entry.kernel), entry.name);
     reports.push_back({.name = entry.name,

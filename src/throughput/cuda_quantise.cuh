@@ -15,7 +15,8 @@ inline constexpr float kMinAmax = 1e-4F;
 inline constexpr float kE4m3Max = 448.0F;
 
 /// fl(448 / amax) for amax >= 1e-4. The quotient by a refined reciprocal with two corrections is the one that nvcc's
-/// own division takes in this range; a test goes through every BF16 value. Beyond, as for infinity, the division itself.
+/// own division takes in this range; a test goes through every BF16 value. Beyond, as for infinity, the division
+/// itself.
 __device__ __forceinline__ float multiplier_of(float amax) {
   constexpr float kFastLimit = 1e30F;
   const float rough = device::reciprocal_approximation(amax);
@@ -43,8 +44,7 @@ __device__ __forceinline__ float largest_magnitude(const uint4 (&vectors)[kVecto
   const std::uint32_t second =
       bf16_pair_magnitude_max(upper ? maxima[3] : maxima[1], __shfl_xor_sync(~0U, upper ? maxima[1] : maxima[3], 8));
   const bool odd = (lane_index() & 4) != 0;
-  std::uint32_t largest =
-      bf16_pair_magnitude_max(odd ? second : first, __shfl_xor_sync(~0U, odd ? first : second, 4));
+  std::uint32_t largest = bf16_pair_magnitude_max(odd ? second : first, __shfl_xor_sync(~0U, odd ? first : second, 4));
   largest = bf16_pair_magnitude_max(largest, __shfl_xor_sync(~0U, largest, 2));
   largest = bf16_pair_magnitude_max(largest, __shfl_xor_sync(~0U, largest, 1));
   const float2 halves = device::bf16_pair_to_floats(largest);
@@ -62,8 +62,8 @@ __device__ __forceinline__ uint2 encode_vector(const uint4& vector, float multip
                                  __fmul_rn(d.y, multiplier))};
 }
 
-/// The warp encodes `num_vectors` vectors of eight BF16 elements; sixteen lanes share a scale. `kWhole`: their number is
-/// a multiple of 128. Otherwise what lies beyond the row counts as zero, and the last block may be short.
+/// The warp encodes `num_vectors` vectors of eight BF16 elements; sixteen lanes share a scale. `kWhole`: their number
+/// is a multiple of 128. Otherwise what lies beyond the row counts as zero, and the last block may be short.
 template <bool kWhole>
 __device__ __forceinline__ void encode_vectors(const std::byte* input, std::byte* codes, std::byte* scales,
                                                int num_vectors) {

@@ -25,8 +25,8 @@ __device__ __forceinline__ void unpack(const uint4& vector, float (&values)[kEle
     if constexpr (kY == DType::fp32) {
       values[i] = __uint_as_float(words[i]);
     } else {
-      const float2 pair = kY == DType::bf16 ? device::bf16_pair_to_floats(words[i])
-                                            : device::fp16_pair_to_floats(words[i]);
+      const float2 pair =
+          kY == DType::bf16 ? device::bf16_pair_to_floats(words[i]) : device::fp16_pair_to_floats(words[i]);
       values[2 * i] = pair.x;
       values[2 * i + 1] = pair.y;
     }
@@ -72,8 +72,7 @@ __device__ __forceinline__ void load_elements(const std::byte* address, DType dt
 #pragma unroll
     for (int i = 0; i < kCount / 4; ++i) {
       const uint2 two = reinterpret_cast<const uint2*>(address)[i];
-      const float2 low =
-          dtype == DType::bf16 ? device::bf16_pair_to_floats(two.x) : device::fp16_pair_to_floats(two.x);
+      const float2 low = dtype == DType::bf16 ? device::bf16_pair_to_floats(two.x) : device::fp16_pair_to_floats(two.x);
       const float2 high =
           dtype == DType::bf16 ? device::bf16_pair_to_floats(two.y) : device::fp16_pair_to_floats(two.y);
       values[4 * i] = low.x;

@@ -82,8 +82,8 @@ __device__ inline InvalidIds mark_groups(const DispatchBlock& block, const Route
     if (!__any_sync(~0U, static_cast<int>(routed.invalid > 0))) continue;
     const std::uint32_t position = static_cast<std::uint32_t>(token) * static_cast<std::uint32_t>(call.route.top_k);
     invalid.count += __reduce_add_sync(~0U, routed.invalid);
-    invalid.first_position = min(
-        invalid.first_position, __reduce_min_sync(~0U, routed.invalid > 0 ? position + routed.first_invalid_k : ~0U));
+    invalid.first_position = min(invalid.first_position,
+                                 __reduce_min_sync(~0U, routed.invalid > 0 ? position + routed.first_invalid_k : ~0U));
   }
   return invalid;
 }

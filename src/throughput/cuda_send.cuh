@@ -133,7 +133,8 @@ struct Span {
 __device__ __forceinline__ Span segment_of(int segment, std::uint32_t segment_bytes, std::size_t total) {
   const std::size_t begin = static_cast<std::size_t>(segment) * segment_bytes;
   if (begin >= total) return {static_cast<std::uint32_t>(total), 0};
-  return {static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(min(total - begin, std::size_t{segment_bytes}))};
+  return {static_cast<std::uint32_t>(begin),
+          static_cast<std::uint32_t>(min(total - begin, std::size_t{segment_bytes}))};
 }
 
 /// The warp copies `size` bytes from any address, and clears up to the next multiple of 16.
@@ -150,7 +151,8 @@ __device__ __noinline__ inline void copy_elements(std::byte* shared, const std::
 }
 
 /// The warp gathers scales [first, first + count) of a row that lie `scale_step` bytes apart.
-__device__ __noinline__ inline void gather_scales(std::byte* shared, const CudaRows& rows, const std::byte* source, Span span) {
+__device__ __noinline__ inline void gather_scales(std::byte* shared, const CudaRows& rows, const std::byte* source,
+                                                  Span span) {
   const auto element = static_cast<std::uint32_t>(rows.scale_element);
   const std::uint32_t first = span.begin / element;
   const std::uint32_t count = span.size / element;
@@ -238,8 +240,8 @@ __device__ inline void start_sender(Sender& sender) {
   }
   __syncwarp();
   for (int stage = 0; stage < plan.num_stages; ++stage) {
-    const int item = static_cast<int>(blockIdx.x) +
-                     static_cast<int>(gridDim.x) * (sender.warp + plan.num_senders * stage);
+    const int item =
+        static_cast<int>(blockIdx.x) + static_cast<int>(gridDim.x) * (sender.warp + plan.num_senders * stage);
     if (lane_index() == 0) sender.item(stage) = item;
     if (item < sender.num_items()) load(sender, item, stage);
   }
@@ -254,8 +256,8 @@ __device__ inline void abandon_sender(const Sender& sender) {
   }
 }
 
-/// One sender warp, once the slices are joined (or along a known route), while the peers' words are under way: where the
-/// rows of its ring go.
+/// One sender warp, once the slices are joined (or along a known route), while the peers' words are under way: where
+/// the rows of its ring go.
 __device__ inline void look_up_ring(const Sender& sender) {
   for (int stage = 0; stage < sender.plan().num_stages; ++stage) {
     Lookup lookup;

@@ -34,8 +34,8 @@ __device__ inline Status exhausted_status(const DispatchBlock& block, bool known
       status.needed = static_cast<std::int64_t>(block.wide_word(rank, MailboxWord::wanted_low));
       status.capacity = static_cast<std::int64_t>(block.wide_word(rank, MailboxWord::free_low));
     }
-    status.count += known_route ? static_cast<std::int32_t>(block.word(rank, MailboxWord::rows_needed))
-                                : destination.needed;
+    status.count +=
+        known_route ? static_cast<std::int32_t>(block.word(rank, MailboxWord::rows_needed)) : destination.needed;
   }
   return status;
 }
@@ -95,8 +95,7 @@ __device__ __noinline__ inline void write_result(DispatchBlock block, std::int64
       }
       const std::int32_t own_capacity = block.destinations()[block.rank()].capacity;
       const std::int32_t received = max(0, min(own_capacity - before, block.count(rank, block.rank())));
-      const std::int32_t sent =
-          max(0, min(destination.capacity - destination.first, block.count(block.rank(), rank)));
+      const std::int32_t sent = max(0, min(destination.capacity - destination.first, block.count(block.rank(), rank)));
       for (CudaDispatchResult* copy : copies) {
         if (copy == nullptr) continue;
         copy->receive_counts[rank] = received;

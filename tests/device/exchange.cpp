@@ -96,11 +96,11 @@ void Exchange::place_source(int r) {
     owners.insert(owners.end(), index(count), static_cast<std::uint8_t>(owner));
     first.push_back(first.back() + count);
   }
-  launch.placement = {.num_experts = num_experts,
-                      .max_local_experts = *std::max_element(config.experts_per_rank.begin(),
-                                                             config.experts_per_rank.end()),
-                      .rank_of_expert = upload(rank.local, owners),
-                      .first_expert = upload(rank.local, first)};
+  launch.placement = {
+      .num_experts = num_experts,
+      .max_local_experts = *std::max_element(config.experts_per_rank.begin(), config.experts_per_rank.end()),
+      .rank_of_expert = upload(rank.local, owners),
+      .first_expert = upload(rank.local, first)};
   launch.operation = throughput::CudaOperation::dispatch;
   launch.descriptor = 0x1234;
   const int tokens = static_cast<int>(source.tokens);
@@ -185,8 +185,7 @@ void Exchange::place_grant(int r) {
     grant.free_bytes = 77;
   }
   const auto payload = CudaPayloadLayout::of(capacity, shape_, config.has_weights ? config.top_k : 0);
-  const auto metadata =
-      CudaMetadataLayout::of(capacity, config.top_k, mine.dispatch.placement.max_local_experts);
+  const auto metadata = CudaMetadataLayout::of(capacity, config.top_k, mine.dispatch.placement.max_local_experts);
   mine.payload = rank.heap.take(payload.bytes);
   mine.metadata = rank.heap.take(metadata.bytes);
   grant.payload_offset = static_cast<std::uint64_t>(mine.payload - rank.heap.base());
@@ -251,7 +250,8 @@ void Exchange::poison() {
     ranks_.use(r);
     const ExchangeRank& mine = exchange_[index(r)];
     const std::int64_t capacity = mine.dispatch.grant.capacity;
-    const auto payload = CudaPayloadLayout::of(capacity, shape_, scenario_.config.has_weights ? scenario_.config.top_k : 0);
+    const auto payload =
+        CudaPayloadLayout::of(capacity, shape_, scenario_.config.has_weights ? scenario_.config.top_k : 0);
     REQUIRE_CUDA(cudaMemset(mine.payload, kPoison, payload.bytes));
     const auto metadata =
         CudaMetadataLayout::of(capacity, scenario_.config.top_k, mine.dispatch.placement.max_local_experts);
@@ -315,7 +315,8 @@ std::string Exchange::compare_counts(int r, const reference::Result& expected, b
     status.needed = static_cast<std::int64_t>((std::uint64_t{3} << 32) + 5);
     status.capacity = 77;
     if (routed) {
-      status.count = 5 * std::count(scenario_.config.heap_exhausted.begin(), scenario_.config.heap_exhausted.end(), true);
+      status.count =
+          5 * std::count(scenario_.config.heap_exhausted.begin(), scenario_.config.heap_exhausted.end(), true);
     }
   }
   if (!(result.status == status)) {
@@ -396,7 +397,8 @@ std::string Exchange::compare_rank(int r, const reference::Result& expected, boo
   if (capacity == 0 || routed) return {};
   for (std::size_t local = 0; local < delivered.expert_counts.size(); ++local) {
     if (counts[local] != delivered.expert_counts[local]) {
-      return differs("expert count", r, static_cast<std::int64_t>(local), counts[local], delivered.expert_counts[local]);
+      return differs("expert count", r, static_cast<std::int64_t>(local), counts[local],
+                     delivered.expert_counts[local]);
     }
   }
   return {};

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <sstream>
 
 namespace railyard::device_tests {
 namespace {
@@ -20,17 +21,23 @@ std::uint32_t random_code(DType dtype, std::mt19937& random, bool special) {
   if (special && chance(random, 64)) return static_cast<std::uint32_t>(random());
   const float value = (static_cast<float>(random() % 65536) / 65536.0F - 0.5F) * 4.0F;
   switch (dtype) {
-    case DType::bf16: return codecs::float_to_bf16(value);
-    case DType::fp16: return codecs::float_to_fp16(value);
-    case DType::fp32: return codecs::bits_of(value);
-    default: return static_cast<std::uint32_t>(random());
+    case DType::bf16:
+      return codecs::float_to_bf16(value);
+    case DType::fp16:
+      return codecs::float_to_fp16(value);
+    case DType::fp32:
+      return codecs::bits_of(value);
+    default:
+      return static_cast<std::uint32_t>(random());
   }
 }
 
 void choose_rows(Scenario& scenario, std::mt19937& random) {
   reference::Config& config = scenario.config;
   switch (random() % 6) {
-    case 0: config.input = DType::fp32; break;
+    case 0:
+      config.input = DType::fp32;
+      break;
     case 1:
       config.input = DType::fp8_e4m3;
       config.input_scales = DType::fp32;
@@ -39,7 +46,9 @@ void choose_rows(Scenario& scenario, std::mt19937& random) {
       config.input = DType::fp8_e4m3;
       config.input_scales = DType::uint8;
       break;
-    case 3: config.input = DType::bf16; break;
+    case 3:
+      config.input = DType::bf16;
+      break;
     default:
       config.input = DType::bf16;
       config.codec = Codec::fp8_e4m3;
@@ -171,12 +180,12 @@ void make_y(Scenario& scenario, std::mt19937& random) {
 }
 
 std::string Scenario::describe() const {
-  std::string text = "seed " + std::to_string(seed) + ", ranks " + std::to_string(config.num_ranks()) + ", hidden " +
-                     std::to_string(config.hidden) + ", top_k " + std::to_string(config.top_k) + ", input " +
-                     std::string(name(config.input)) + (config.codec ? " quantised" : "") + ", y " +
-                     std::string(name(combine.y_dtype)) + ", out " + std::string(name(combine.out_dtype)) + ", tokens";
-  for (const reference::Source& source : sources) text += " " + std::to_string(source.tokens);
-  return text;
+  std::ostringstream text;
+  text << "seed " << seed << ", ranks " << config.num_ranks() << ", hidden " << config.hidden << ", top_k "
+       << config.top_k << ", input " << name(config.input) << (config.codec ? " quantised" : "") << ", y "
+       << name(combine.y_dtype) << ", out " << name(combine.out_dtype) << ", tokens";
+  for (const reference::Source& source : sources) text << ' ' << source.tokens;
+  return text.str();
 }
 
 }  // namespace railyard::device_tests

@@ -14,16 +14,16 @@ namespace railyard::device_tests {
 /// How a caller's arrays lie, and how a launch runs: nothing that may change a result.
 struct Placing {
   bool ids_are_int64 = false;
-  bool tokens_on_device = false;   // the count is read from device memory
-  int spare_tokens = 0;            // rows of ids above the count, then
-  std::size_t row_gap = 0;         // bytes between rows
-  std::size_t row_shift = 0;       // bytes before the first row
+  bool tokens_on_device = false;  // the count is read from device memory
+  int spare_tokens = 0;           // rows of ids above the count, then
+  std::size_t row_gap = 0;        // bytes between rows
+  std::size_t row_shift = 0;      // bytes before the first row
   std::size_t scale_gap = 0;
   bool scales_by_column = false;
-  std::size_t out_gap = 0;         // elements between rows of out and of biases
-  std::size_t out_shift = 0;       // elements before the first
-  std::size_t y_gap = 0;           // multiples of 16 bytes between rows of y
-  std::vector<int> blocks;         // [ranks]
+  std::size_t out_gap = 0;    // elements between rows of out and of biases
+  std::size_t out_shift = 0;  // elements before the first
+  std::size_t y_gap = 0;      // multiples of 16 bytes between rows of y
+  std::vector<int> blocks;    // [ranks]
   std::vector<int> combine_blocks;
 };
 

@@ -183,7 +183,8 @@ TEST_P(OnMachine, QuantisingDividesExactlyForEveryMagnitude) {
     }
     scenario.sources.push_back(std::move(source));
   }
-  scenario.combine.y.assign(num_ranks, reference::Bytes(static_cast<std::size_t>(config.capacity[0] * config.hidden * 2)));
+  scenario.combine.y.assign(num_ranks,
+                            reference::Bytes(static_cast<std::size_t>(config.capacity[0] * config.hidden * 2)));
   scenario.placing.blocks.assign(num_ranks, 4);
   scenario.placing.combine_blocks.assign(num_ranks, 4);
   Exchange exchange(ranks, scenario);
@@ -201,9 +202,9 @@ TEST_P(OnMachine, ManyOperationsInARowStayEqual) {
   std::vector<std::uint64_t*> differences;
   const int max_blocks = std::min(16, ranks.max_blocks() / 2);
   for (int set = 0; set < kSets; ++set) {
-    scenarios.push_back(std::make_unique<Scenario>(
-        random_scenario(static_cast<std::uint32_t>(300 + set), ranks.size(),
-                        {.max_tokens = 200, .max_blocks = max_blocks, .only_plain = true})));
+    scenarios.push_back(
+        std::make_unique<Scenario>(random_scenario(static_cast<std::uint32_t>(300 + set), ranks.size(),
+                                                   {.max_tokens = 200, .max_blocks = max_blocks, .only_plain = true})));
     scenarios.back()->config.tail = Tail::zero;
     exchanges.push_back(std::make_unique<Exchange>(ranks, *scenarios.back()));
     ASSERT_EQ(exchanges.back()->run(false), "") << scenarios.back()->describe();
