@@ -55,17 +55,13 @@ Times summarize(std::vector<double> values) {
   return {values[values.size() / 2], values[values.size() * 99 / 100]};
 }
 
-// Experts drawn without repetition; with `zipf`, expert e has weight 1/(1 + its place in a fixed shuffle).
+// Experts drawn without repetition; with `zipf`, expert e has weight 1/(1 + e), so that the first rank is the busiest.
 void route(Scenario& scenario, int tokens, bool zipf, std::mt19937& random) {
   constexpr int kExperts = 256;
   std::vector<double> cumulative(kExperts);
-  std::vector<int> order(kExperts);
-  for (int e = 0; e < kExperts; ++e) order[static_cast<std::size_t>(e)] = e;
-  std::mt19937 fixed(7);
-  std::shuffle(order.begin(), order.end(), fixed);
   double sum = 0;
   for (int e = 0; e < kExperts; ++e) {
-    sum += zipf ? 1.0 / (1 + order[static_cast<std::size_t>(e)]) : 1.0;
+    sum += zipf ? 1.0 / (1 + e) : 1.0;
     cumulative[static_cast<std::size_t>(e)] = sum;
   }
   for (reference::Source& source : scenario.sources) {

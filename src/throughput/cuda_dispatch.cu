@@ -40,7 +40,7 @@ __device__ void begin_operation(const DispatchBlock& block) {
         block.histogram()[i] = 0;
       }
     }
-    route_slice(block, team);
+    if (static_cast<int>(blockIdx.x) < block.plan().num_slices) route_slice(block, team);
   }
   if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_grant(block);
 }

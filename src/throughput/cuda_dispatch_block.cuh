@@ -73,7 +73,7 @@ struct DispatchBlock {
   [[nodiscard]] __device__ std::uint32_t slice_tag() const { return tag() * 2 + 1; }
   /// One row of the shared copy of these words: [slices] of one destination, or of one of InvalidIds' fields.
   [[nodiscard]] __device__ std::int32_t* slices(int index) const {
-    return at<std::int32_t>(shared, p.plan.shared.slices) + static_cast<unsigned>(index) * gridDim.x;
+    return at<std::int32_t>(shared, p.plan.shared.slices) + index * p.plan.num_slices;
   }
 
   /// The slice that a group of tokens belongs to: a quotient, exact for the 2^19 groups of 2^24 tokens.

@@ -68,7 +68,7 @@ void plan_quantise(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
   plan.num_stages = 1;
 }
 
-DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts, int num_slices) {
+DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts) {
   DispatchShared shared;
   std::size_t end = 0;
   const auto append = [&end](std::size_t count, std::size_t size, std::size_t alignment) {
@@ -88,7 +88,7 @@ DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts, i
   shared.histogram = append(num_experts <= kHistogramLimit ? static_cast<std::size_t>(num_experts) : 0, 4, 4);
   shared.route_masks = append(kRouteBatchWords, 4, 4);
   shared.route_totals = append(ranks, 4, 4);
-  shared.slices = append((ranks + kInvalidWords) * static_cast<std::size_t>(num_slices), 4, 4);
+  shared.slices = append((ranks + kInvalidWords) * static_cast<std::size_t>(plan.num_slices), 4, 4);
   shared.scratch = append(kWarps, 32, 4);
   shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
   return shared;
@@ -125,7 +125,8 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.num_words = makes_route ? static_cast<int>(MailboxWord::counts) + num_ranks : kGrantWords;
   plan.num_lookups = num_ranks <= 32 ? 32 : 64;
   plan.groups = (launch.num_tokens + kTokensPerGroup - 1) / kTokensPerGroup;
-  plan.groups_per_slice = std::max(1, (plan.groups + launch.num_blocks - 1) / launch.num_blocks);
+  plan.num_slices = std::min(launch.num_blocks, kMaxSlices);
+  plan.groups_per_slice = std::max(1, (plan.groups + plan.num_slices - 1) / plan.num_slices);
   const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);
   plan.slice_inverse = ((std::uint64_t{1} << 40) + per_slice - 1) / per_slice;
   plan.workspace = DispatchWorkspace::of(launch.route.max_tokens, num_ranks);
@@ -145,10 +146,10 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
     if (launch.num_senders > 0) plan.num_senders = launch.num_senders;
     if (launch.num_stages > 1 && launch.rows.encode == CudaEncode::copy) plan.num_stages = launch.num_stages;
   }
-  plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.num_blocks);
+  plan.shared = share(plan, num_ranks, launch.placement.num_experts);
   while (plan.shared.bytes > kSharedLimit && plan.num_senders > 1) {
     --plan.num_senders;
-    plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.num_blocks);
+    plan.shared = share(plan, num_ranks, launch.placement.num_experts);
   }
   require(plan.shared.bytes <= kSharedLimit, ErrorCode::unsupported,
           fmt::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes, kSharedLimit));

@@ -11,7 +11,8 @@ namespace railyard::throughput {
 
 inline constexpr int kWarps = kCudaThreads / 32;
 inline constexpr int kTokensPerGroup = 32;
-inline constexpr int kHistogramLimit = 4096;   // experts counted in shared memory; more are counted in place
+inline constexpr int kHistogramLimit = 4096;  // experts counted in shared memory; more are counted in place
+inline constexpr int kMaxSlices = 32;         // blocks that route; more would wait longer for each other than they save
 inline constexpr int kRouteBatchWords = 1024;  // (group, destination) bitmasks that a block routes at a time
 inline constexpr std::size_t kSharedLimit = 232448 - 512;  // dynamic shared memory of a block on sm_90, less static
 
@@ -31,7 +32,7 @@ inline constexpr int kInvalidWords = 2;
 /// DispatchLaunch::workspace. A slice is the run of groups that one block routes. Its words tell the other blocks: rows
 /// per rank, then InvalidIds, each with a tag of the epoch in its upper half, odd so that cleared memory has none.
 struct DispatchWorkspace {
-  std::size_t words = 0;  // offsets: 64 bits [kCudaMaxBlocks, ranks + kInvalidWords]; at the same place in every launch
+  std::size_t words = 0;   // offsets: 64 bits [kMaxSlices, ranks + kInvalidWords]; at the same place in every launch
   std::size_t groups = 0;  // RouteGroup [groups, ranks]
   std::size_t bytes = 0;
 
@@ -39,7 +40,7 @@ struct DispatchWorkspace {
     const auto ranks = static_cast<std::size_t>(num_ranks);
     const std::size_t groups = (static_cast<std::size_t>(max_tokens) + kTokensPerGroup - 1) / kTokensPerGroup;
     DispatchWorkspace layout;
-    layout.groups = round_up_bytes(kCudaMaxBlocks * (ranks + kInvalidWords) * sizeof(std::uint64_t), 128);
+    layout.groups = round_up_bytes(kMaxSlices * (ranks + kInvalidWords) * sizeof(std::uint64_t), 128);
     layout.bytes = layout.groups + round_up_bytes(groups * ranks * sizeof(RouteGroup), 128);
     return layout;
   }
@@ -82,6 +83,7 @@ struct DispatchPlan {
   int num_segments = 1;  // pieces that a row travels in
   int num_words = 0;     // of a mailbox that this operation uses
   int groups = 0;        // of tokens
+  int num_slices = 1;    // the first blocks route one each
   int groups_per_slice = 0;
   std::uint64_t slice_inverse = 0;  // ceil(2^40 / groups_per_slice)
   bool bulk_rows = false;           // the caller's rows can be read by bulk copies

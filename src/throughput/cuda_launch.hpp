@@ -133,7 +133,7 @@ struct DispatchLaunch {
   CudaDispatchResult* host_result = nullptr;   // pinned, device address; null: no copy
   std::int32_t* host_expert_counts = nullptr;  // pinned copy of the block's expert counts [local experts]; may be null
 
-  int num_blocks = 0;  // [1, kCudaMaxBlocks]
+  int num_blocks = 0;  // [1, kCudaMaxBlocks]; more than 64 are slower (docs/measurements)
   // How a block works; 0: the measured default. They change no result.
   int num_senders = 0;  // warps that move rows, at most 15
   int num_stages = 0;   // rows in a warp's ring, at most 8

@@ -158,8 +158,7 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
 }
 
 /// One warp: running sums of one destination's rows over the slices, in place; returns the total.
-__device__ __forceinline__ std::int32_t sum_slices(std::int32_t* rows) {
-  const int slices = static_cast<int>(gridDim.x);
+__device__ __forceinline__ std::int32_t sum_slices(std::int32_t* rows, int slices) {
   std::int32_t total = 0;
   for (int begin = 0; begin < slices; begin += 32) {
     const int slice = begin + lane_index();
@@ -179,7 +178,7 @@ __device__ __forceinline__ std::int32_t sum_slices(std::int32_t* rows) {
 /// One warp: the three words about invalid ids (how many, the first of them), by lane.
 __device__ __forceinline__ std::uint32_t invalid_word(const DispatchBlock& block) {
   const DispatchLaunch& call = block.call();
-  const int slices = static_cast<int>(gridDim.x);
+  const int slices = block.plan().num_slices;
   std::uint64_t count = 0;
   std::uint32_t first = ~0U;  // positions grow with the slices
   for (int slice = lane_index(); slice < slices; slice += 32) {
@@ -203,7 +202,7 @@ __device__ inline bool join_slices(const DispatchBlock& block) {
   __shared__ std::uint32_t invalid_words[3];
   const int num_ranks = block.num_ranks();
   const int thread = static_cast<int>(threadIdx.x);
-  const int slices = static_cast<int>(gridDim.x);
+  const int slices = block.plan().num_slices;
   const bool tells = blockIdx.x == 0;
   const int words = num_ranks + (tells ? kInvalidWords : 0);
   if (thread == 0) failures = 0;
@@ -223,7 +222,7 @@ __device__ inline bool join_slices(const DispatchBlock& block) {
   if (failures != 0) return false;
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
-    const std::int32_t total = sum_slices(block.slices(destination));
+    const std::int32_t total = sum_slices(block.slices(destination), slices);
     if (lane_index() == 0) totals[destination] = total;
   }
   if (tells && warp_index() == kWarps - 1) {
