@@ -101,12 +101,13 @@ std::vector<std::vector<Contribution>> contributions_to(const Session& session, 
   std::vector<std::vector<Contribution>> result(static_cast<std::size_t>(session.tokens()));
   const std::vector<const Choices*> choices = session.choices(slot);
   const bool weighted = session.options().layout != Layout::rank_major;
+  const auto top_k = static_cast<std::size_t>(session.options().top_k);
   for (int destination = 0; destination < session.options().ranks; ++destination) {
     const Tensor& y = session.slot(destination, slot).y;
     for (const PlacedRow& placed :
          arrivals_at(session.options(), session.placement(), choices, destination, session.capacity()).rows) {
       if (placed.source == rank) {
-        const auto entry = static_cast<std::size_t>(placed.token * session.options().top_k + placed.k);
+        const std::size_t entry = static_cast<std::size_t>(placed.token) * top_k + static_cast<std::size_t>(placed.k);
         result[static_cast<std::size_t>(placed.token)].push_back(
             {destination, placed.k, flat_row(y, placed.row),
              weighted ? choices[static_cast<std::size_t>(rank)]->weights[entry] : 1.0F});
