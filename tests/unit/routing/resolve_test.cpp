@@ -2,6 +2,8 @@
 // Small cases worked out by hand; tests/multi_rank compares random ones with the reference.
 #include "routing/resolve.hpp"
 
+#include <railyard/route.hpp>
+
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -29,6 +31,7 @@ struct Case {
   std::vector<Entries> entries{};
   Resolver resolver{};
   std::shared_ptr<RoutePool> pool = std::make_shared<RoutePool>();
+  std::vector<Route> kept{};  // what resolve() returned
 
   RouteState& resolve() {
     entries.resize(ids.size());
@@ -46,6 +49,7 @@ struct Case {
                          .first_invalid_id = entries[source].first_invalid_id});
     }
     RouteState& state = *pool->take();
+    kept.emplace_back(&state);
     state.layout = layout;
     state.alignment = alignment;
     state.entries = entries[static_cast<std::size_t>(rank)];
