@@ -9,7 +9,7 @@ void reset(Entries& entries, std::int64_t num_tokens, int width, bool from_mask,
   entries.width = width;
   entries.from_mask = from_mask;
   entries.target.resize(static_cast<std::size_t>(num_tokens * width));
-  entries.counts.assign(static_cast<std::size_t>(placement.num_experts() + placement.num_ranks()), 0);
+  entries.counts.assign(static_cast<std::size_t>(std::int64_t{placement.num_experts()} + placement.num_ranks()), 0);
   entries.invalid_ids = 0;
   entries.first_invalid_id = 0;
 }

@@ -30,7 +30,7 @@ void Resolver::resolve(const ResolveRules& rules, const std::vector<SourceCounts
 
 void Resolver::sum_counts(const ResolveRules& rules, const std::vector<SourceCounts>& sources) {
   const std::size_t num_counts =
-      static_cast<std::size_t>(rules.placement->num_experts() + rules.placement->num_ranks());
+      static_cast<std::size_t>(std::int64_t{rules.placement->num_experts()} + rules.placement->num_ranks());
   totals_.assign(num_counts, 0);
   before_.assign(num_counts, 0);
   for (std::size_t source = 0; source < sources.size(); ++source) {
@@ -59,7 +59,7 @@ void Resolver::place_groups(const ResolveRules& rules, const std::vector<SourceC
     const int first = placement.first_expert(static_cast<int>(rank));
     std::int64_t start = 0;
     for (int local = 0; local < placement.local_experts(static_cast<int>(rank)); ++local) {
-      const auto expert = static_cast<std::size_t>(first + local);
+      const auto expert = static_cast<std::size_t>(std::int64_t{first} + local);
       if (state.layout == Layout::expert_slots) start = local * capacity;
       starts_[expert] = start;
       next_row_[expert] = start + before_[expert];
@@ -85,7 +85,7 @@ void Resolver::judge(const ResolveRules& rules, const std::vector<SourceCounts>&
       lost = needed - rows_below(0, needed, source.capacity);
     } else {
       for (int local = 0; local < placement.local_experts(rank); ++local) {
-        const auto expert = static_cast<std::size_t>(first + local);
+        const auto expert = static_cast<std::size_t>(std::int64_t{first} + local);
         const std::int64_t over = totals_[expert] - rows_below(starts_[expert], totals_[expert], end_row_[expert]);
         if (over > 0 && full_expert < 0) full_expert = local;
         lost += over;
@@ -118,7 +118,7 @@ void Resolver::judge(const ResolveRules& rules, const std::vector<SourceCounts>&
       overflow.capacity = source.capacity;
       if (state.layout == Layout::expert_slots) {
         overflow.expert = full_expert;
-        overflow.needed = totals_[static_cast<std::size_t>(first + full_expert)];
+        overflow.needed = totals_[static_cast<std::size_t>(std::int64_t{first} + full_expert)];
       } else {
         overflow.needed = needed_[static_cast<std::size_t>(rank)];
       }
