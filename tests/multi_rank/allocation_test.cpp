@@ -20,7 +20,8 @@ void* __libc_calloc(std::size_t count, std::size_t bytes);
 void* __libc_realloc(void* memory, std::size_t bytes);
 void* __libc_memalign(std::size_t alignment, std::size_t bytes);
 
-// operator new ends up here too.
+// operator new, in another library, ends up here too: visible from there.
+#pragma GCC visibility push(default)
 void* malloc(std::size_t bytes) noexcept {
   ++allocations;
   return __libc_malloc(bytes);
@@ -42,6 +43,7 @@ int posix_memalign(void** memory, std::size_t alignment, std::size_t bytes) noex
   *memory = __libc_memalign(alignment, bytes);
   return *memory == nullptr ? 12 : 0;
 }
+#pragma GCC visibility pop
 }
 
 namespace railyard::multi_rank {
