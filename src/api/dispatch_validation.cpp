@@ -213,9 +213,10 @@ DispatchRequest check_route_from_mask(const GroupFacts& facts, const ConstTensor
     throw Error(ErrorCode::unsupported, "route_from_mask in low_latency mode; it needs a throughput group");
   }
   if (options.layout != Layout::rank_major) {
-    throw Error(ErrorCode::unsupported, fmt::format("route_from_mask with layout {}; a mask has no experts, so only "
-                                                    "rank_major is possible",
-                                                    name(options.layout)));
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("route_from_mask with layout {}; a mask has no experts, so only "
+                                    "rank_major is possible",
+                                    name(options.layout)));
   }
   require(!options.expert_load.defined(), "expert_load is given for a mask, which has no experts");
   require(mask.dtype() == DType::uint8, "the mask is {}; uint8 is expected", name(mask.dtype()));

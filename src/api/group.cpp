@@ -20,7 +20,7 @@ template <typename Ring>
 void require_none_pending(const Ring& ring, const char* operation) {
   if (!ring.empty()) {
     throw Error(ErrorCode::in_flight,
-                fmt::format("{} with {} send parts pending; receive them first", operation, ring.size()));
+                diagnostics::format("{} with {} send parts pending; receive them first", operation, ring.size()));
   }
 }
 

@@ -58,7 +58,7 @@ void check_limits(const GroupOptions& options, int world_size) {
 struct Field {
   std::string_view name;
   std::int64_t value;
-  std::string (*describe)(std::int64_t) = [](std::int64_t number) { return fmt::format("{}", number); };
+  std::string (*describe)(std::int64_t) = [](std::int64_t number) { return diagnostics::format("{}", number); };
 };
 
 template <typename Enum>
@@ -139,10 +139,10 @@ void compare_options(const GroupOptions& options, bootstrap::Bootstrap& bootstra
       const std::int64_t other = all[rank * fields.size() + index];
       if (first == other) continue;
       const std::string where =
-          index < num_options ? std::string() : fmt::format(" (experts on rank {})", index - num_options);
+          index < num_options ? std::string() : diagnostics::format(" (experts on rank {})", index - num_options);
       throw Error(ErrorCode::config_mismatch,
-                  fmt::format("{}{} is {} on rank 0 and {} on rank {}", fields[index].name, where,
-                              fields[index].describe(first), fields[index].describe(other), rank));
+                  diagnostics::format("{}{} is {} on rank 0 and {} on rank {}", fields[index].name, where,
+                                      fields[index].describe(first), fields[index].describe(other), rank));
     }
   }
 }

@@ -67,10 +67,11 @@ api::GroupFacts GroupState::facts() const {
 
 void GroupState::check_active() const {
   if (suspended_)
-    throw Error(ErrorCode::suspended, fmt::format("rank {}: the group is suspended: {}", rank, suspension_));
+    throw Error(ErrorCode::suspended, diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
   for (const auto& flag : {abort_, bootstrap_->abort_flag()}) {
     if (flag->raised()) {
-      throw Error(ErrorCode::suspended, fmt::format("rank {}: the group is suspended: {}", rank, flag->reason()));
+      throw Error(ErrorCode::suspended,
+                  diagnostics::format("rank {}: the group is suspended: {}", rank, flag->reason()));
     }
   }
 }
@@ -103,15 +104,16 @@ auto GroupState::guarded(Part part) {
 std::uint64_t GroupState::send(transports::DispatchRequest&& request) {
   check_active();
   if (dispatches_.full()) {
-    throw Error(ErrorCode::in_flight, fmt::format("{} with {} dispatches pending; max_in_flight is {}",
-                                                  name(request.operation), dispatches_.size(), dispatches_.capacity()));
+    throw Error(ErrorCode::in_flight,
+                diagnostics::format("{} with {} dispatches pending; max_in_flight is {}", name(request.operation),
+                                    dispatches_.size(), dispatches_.capacity()));
   }
   const Operation operation = request.operation;
   transports::DispatchOperation& pending = dispatches_.next();
   steps_.prepare(std::move(request), pending);  // nothing is sent: a failure here consumes nothing
   return guarded([&] {
     if (log_->enabled(LogLevel::debug)) {
-      log_->write(LogLevel::debug, fmt::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
+      log_->write(LogLevel::debug, diagnostics::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
     }
     statistics_.wire_bytes +=
         low_latency_dispatch_ ? low_latency_dispatch_->send(pending) : throughput_dispatch_.send(pending);
@@ -124,8 +126,8 @@ std::uint64_t GroupState::send(transports::DispatchRequest&& request) {
 Dispatched GroupState::receive_dispatch(std::uint64_t ticket) {
   check_active();
   if (ticket != dispatches_.oldest()) {
-    throw Error(ErrorCode::in_flight, fmt::format("dispatch #{} was received before #{}; receive in send order", ticket,
-                                                  dispatches_.oldest()));
+    throw Error(ErrorCode::in_flight, diagnostics::format("dispatch #{} was received before #{}; receive in send order",
+                                                          ticket, dispatches_.oldest()));
   }
   return guarded([&] {
     transports::DispatchOperation& pending = dispatches_.front();
@@ -139,14 +141,14 @@ Dispatched GroupState::receive_dispatch(std::uint64_t ticket) {
 std::uint64_t GroupState::send(throughput::CombineRequest&& request) {
   check_active();
   if (combines_.full()) {
-    throw Error(ErrorCode::in_flight, fmt::format("combine with {} combines pending; max_in_flight is {}",
-                                                  combines_.size(), combines_.capacity()));
+    throw Error(ErrorCode::in_flight, diagnostics::format("combine with {} combines pending; max_in_flight is {}",
+                                                          combines_.size(), combines_.capacity()));
   }
   return guarded([&] {
     throughput::CombineOperation& pending = combines_.next();
     statistics_.bytes_copied += combine_.send(std::move(request), pending).copied;
     if (log_->enabled(LogLevel::debug)) {
-      log_->write(LogLevel::debug, fmt::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
+      log_->write(LogLevel::debug, diagnostics::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
     }
     ++statistics_.combines;
     return combines_.push();
@@ -156,8 +158,8 @@ std::uint64_t GroupState::send(throughput::CombineRequest&& request) {
 Combined GroupState::receive_combine(std::uint64_t ticket) {
   check_active();
   if (ticket != combines_.oldest()) {
-    throw Error(ErrorCode::in_flight,
-                fmt::format("combine #{} was received before #{}; receive in send order", ticket, combines_.oldest()));
+    throw Error(ErrorCode::in_flight, diagnostics::format("combine #{} was received before #{}; receive in send order",
+                                                          ticket, combines_.oldest()));
   }
   return guarded([&] {
     Combined result;
@@ -181,9 +183,9 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
     lease = heap_->own().allocate(bytes);
     if (!lease) {
       const symmetric_memory::HeapUsage usage = heap_->own().usage();
-      throw Error(
-          ErrorCode::heap_exhausted,
-          fmt::format("rank {}: a tensor of {} bytes was wanted; {} of the heap's {} bytes are free, the longest "
+      throw Error(ErrorCode::heap_exhausted,
+                  diagnostics::format(
+                      "rank {}: a tensor of {} bytes was wanted; {} of the heap's {} bytes are free, the longest "
                       "range has {}",
                       rank, bytes, usage.bytes - usage.in_use, usage.bytes, usage.largest_free));
     }
@@ -211,8 +213,9 @@ void GroupState::grow_heap(std::size_t bytes) {
   bootstrap_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", waiter().timeout());
   for (std::size_t other = 0; other < all.size(); ++other) {
     if (all[other] != mine) {
-      throw Error(ErrorCode::operation_mismatch,
-                  fmt::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other], other));
+      throw Error(
+          ErrorCode::operation_mismatch,
+          diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other], other));
     }
   }
   heap_->own().grow(bytes);

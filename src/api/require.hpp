@@ -2,9 +2,9 @@
 // Refusing an argument with a message.
 #pragma once
 
-#include <railyard/error.hpp>
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
+#include <railyard/error.hpp>
 
 #include <type_traits>
 #include <utility>
@@ -14,7 +14,7 @@ namespace railyard::api {
 /// Throws RY-INVALID-ARGUMENT unless `holds`. The message is formatted only then.
 template <typename... Args>
 void require(bool holds, fmt::format_string<Args...> format, Args&&... args) {
-  if (!holds) throw Error(ErrorCode::invalid_argument, fmt::format(format, std::forward<Args>(args)...));
+  if (!holds) throw Error(ErrorCode::invalid_argument, diagnostics::format(format, std::forward<Args>(args)...));
 }
 
 /// Throws unless `value` is one of the enumerators from 0 to `last`: it may have been cast from a number.

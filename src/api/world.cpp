@@ -28,12 +28,13 @@ Error name_rank(int rank, const std::exception_ptr& exception) {
   } catch (const Error& error) {
     const std::string text = error.what();
     const std::string prefix = std::string(code_name(error.code())) + ": ";
-    return {error.code(),
-            fmt::format("rank {} failed: {}", rank, text.starts_with(prefix) ? text.substr(prefix.size()) : text)};
+    return {error.code(), diagnostics::format("rank {} failed: {}", rank,
+                                              text.starts_with(prefix) ? text.substr(prefix.size()) : text)};
   } catch (const std::exception& error) {
-    return {ErrorCode::rank_failed, fmt::format("rank {} failed: {}", rank, error.what())};
+    return {ErrorCode::rank_failed, diagnostics::format("rank {} failed: {}", rank, error.what())};
   } catch (...) {
-    return {ErrorCode::rank_failed, fmt::format("rank {} failed with something that is no std::exception", rank)};
+    return {ErrorCode::rank_failed,
+            diagnostics::format("rank {} failed with something that is no std::exception", rank)};
   }
 }
 
@@ -55,7 +56,9 @@ void Rank::all_gather(const void* mine, void* all, std::size_t bytes) {
   bootstrap_->all_gather(mine, all, bytes, "Rank::all_gather", timeout_);
 }
 
-void Rank::abort(std::string_view reason) { bootstrap_->abort(fmt::format("rank {} aborted: {}", index(), reason)); }
+void Rank::abort(std::string_view reason) {
+  bootstrap_->abort(diagnostics::format("rank {} aborted: {}", index(), reason));
+}
 
 struct World::State {
   [[nodiscard]] std::vector<std::shared_ptr<bootstrap::Bootstrap>> begin_run();
@@ -129,8 +132,9 @@ void World::run(const std::function<void(Rank&)>& function) {
     try {
       start(bootstrap);
     } catch (const std::exception& error) {  // the ranks that have started are told, and joined below
-      fail(*bootstrap, std::make_exception_ptr(Error(ErrorCode::out_of_memory,
-                                                     fmt::format("the system refused its thread: {}", error.what()))));
+      fail(*bootstrap,
+           std::make_exception_ptr(Error(ErrorCode::out_of_memory,
+                                         diagnostics::format("the system refused its thread: {}", error.what()))));
       break;
     }
   }
@@ -145,7 +149,8 @@ void World::run(const std::function<void(Rank&)>& function) {
 void World::abort(std::string_view reason) {
   if (!state_) return;
   const std::lock_guard lock(state_->mutex);
-  if (!state_->running.empty()) state_->running.front()->abort(fmt::format("the world was aborted: {}", reason));
+  if (!state_->running.empty())
+    state_->running.front()->abort(diagnostics::format("the world was aborted: {}", reason));
 }
 
 }  // namespace railyard

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bootstrap/thread_bootstrap.hpp"
 
+#include "diagnostics/format.hpp"
+
 #include <railyard/error.hpp>
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -66,8 +67,8 @@ class Hub {
     if (--round.contributed == 0) rounds_.erase(sequence);
     throw_if_aborted(purpose);
     throw Error(ErrorCode::timeout,
-                fmt::format("{}: ranks {} did not arrive within {} ms", purpose, fmt::join(missing, ", "),
-                            std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count()));
+                diagnostics::format("{}: ranks {} did not arrive within {} ms", purpose, fmt::join(missing, ", "),
+                                    std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count()));
   }
 
   void abort(std::string_view reason) {
@@ -98,8 +99,8 @@ class Hub {
     for (std::size_t other = 0; other < round.parts.size(); ++other) {
       const Part& part = round.parts[other];
       if (part.purpose != purpose || part.bytes.size() != bytes) {
-        return fmt::format("this rank called {} with {} bytes, rank {} called {} with {} bytes", purpose, bytes, other,
-                           part.purpose, part.bytes.size());
+        return diagnostics::format("this rank called {} with {} bytes, rank {} called {} with {} bytes", purpose, bytes,
+                                   other, part.purpose, part.bytes.size());
       }
     }
     return {};
@@ -114,7 +115,7 @@ class Hub {
   }
 
   void throw_if_aborted(std::string_view purpose) const {
-    if (flag_->raised()) throw Error(ErrorCode::aborted, fmt::format("{}: {}", purpose, flag_->reason()));
+    if (flag_->raised()) throw Error(ErrorCode::aborted, diagnostics::format("{}: {}", purpose, flag_->reason()));
   }
 
   const int size_;

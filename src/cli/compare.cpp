@@ -2,8 +2,7 @@
 #include "cli/compare.hpp"
 
 #include "cli/rows.hpp"
-
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -76,17 +75,17 @@ Comparison compare_dispatch(int rank, const Dispatched& received, const referenc
                       received.scales.defined() == (expected.scale_bytes > 0) &&
                       (rows == 0 || received.weights.defined() == !expected.weights.empty());
   result.count(shapes, [&] {
-    return fmt::format("rank {} received {} rows, and the reference has {}", rank, received_rows, rows);
+    return diagnostics::format("rank {} received {} rows, and the reference has {}", rank, received_rows, rows);
   });
   if (!shapes) {
     return result;
   }
   for (std::int64_t row = 0; row < rows; ++row) {
     const std::string_view part = different_part(received, expected, row);
-    result.count(part.empty(), [&] { return fmt::format("the {} of row {} at rank {}", part, row, rank); });
+    result.count(part.empty(), [&] { return diagnostics::format("the {} of row {} at rank {}", part, row, rank); });
   }
   const auto count = [&](bool same, std::string_view what) {
-    result.count(same, [&] { return fmt::format("the {} of rank {}", what, rank); });
+    result.count(same, [&] { return diagnostics::format("the {} of rank {}", what, rank); });
   };
   count(received.route.num_rows() == expected.num_rows, "number of rows");
   count(same_values(received.route.receive_counts(), expected.receive_counts), "counts by source");
@@ -99,14 +98,15 @@ Comparison compare_output(int rank, std::span<const std::byte> output, std::span
                           std::size_t row_bytes) {
   Comparison result;
   result.count(output.size() == expected.size(), [&] {
-    return fmt::format("rank {} has {} bytes of output, and {} are expected", rank, output.size(), expected.size());
+    return diagnostics::format("rank {} has {} bytes of output, and {} are expected", rank, output.size(),
+                               expected.size());
   });
   if (!result.equal()) {
     return result;
   }
   for (std::size_t first = 0; first < output.size(); first += row_bytes) {
     result.count(same_bytes(output.data() + first, expected.data() + first, row_bytes),
-                 [&] { return fmt::format("token {} of rank {}", first / row_bytes, rank); });
+                 [&] { return diagnostics::format("token {} of rank {}", first / row_bytes, rank); });
   }
   return result;
 }

@@ -3,10 +3,10 @@
 
 #include "cli/names.hpp"
 #include "codecs/implementation.hpp"
+#include "diagnostics/format.hpp"
 
 #include <railyard/version.hpp>
 
-#include <fmt/format.h>
 #include <sched.h>
 #include <sys/utsname.h>
 
@@ -22,9 +22,9 @@ namespace {
 
 std::string compiler_name() {
 #if defined(__clang__)
-  return fmt::format("clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
+  return diagnostics::format("clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
 #else
-  return fmt::format("g++ {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+  return diagnostics::format("g++ {}.{}.{}", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
 #endif
 }
 
@@ -46,7 +46,7 @@ std::size_t last_level_cache_bytes() {
   std::size_t bytes = 0;
   int highest = 0;
   for (int index = 0; index < 16; ++index) {
-    const std::string folder = fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/", index);
+    const std::string folder = diagnostics::format("/sys/devices/system/cpu/cpu0/cache/index{}/", index);
     std::ifstream level_file(folder + "level");
     std::ifstream size_file(folder + "size");
     int level = 0;
@@ -79,7 +79,7 @@ Environment Environment::detect() {
   result.device = field_of("/proc/cpuinfo", "model name");
   utsname system{};
   if (uname(&system) == 0) {
-    result.system = fmt::format("{} {} {}", system.sysname, system.release, system.machine);
+    result.system = diagnostics::format("{} {} {}", system.sysname, system.release, system.machine);
   }
   if (result.device.empty()) {
     result.device = system.machine;
@@ -97,7 +97,7 @@ Environment Environment::detect() {
 
 std::string version_text() {
   const Environment environment = Environment::detect();
-  return fmt::format(
+  return diagnostics::format(
       "railyard {} (commit {})\n"
       "built by {}, {}\n"
       "devices: host; launch: threads; vector instructions here: {}\n"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/progress.hpp"
 
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
+
 #include <unistd.h>
 
 #include <cstdio>
@@ -27,8 +28,8 @@ void Progress::advance() {
   }
   const std::size_t filled = done_ * kWidth / steps_;
   const double left = seconds * static_cast<double>(steps_ - done_) / static_cast<double>(done_);
-  fmt::print(stderr, "\r[{}{}] step {} of {}, {:.0f} s left \033[K", std::string(filled, '='),
-             std::string(kWidth - filled, ' '), done_, steps_, left);
+  diagnostics::print(stderr, "\r[{}{}] step {} of {}, {:.0f} s left \033[K", std::string(filled, '='),
+                     std::string(kWidth - filled, ' '), done_, steps_, left);
   std::fflush(stderr);
   drawn_ = true;
 }

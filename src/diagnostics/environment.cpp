@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "diagnostics/environment.hpp"
 
-#include <railyard/error.hpp>
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
+#include <railyard/error.hpp>
 
 #include <array>
 #include <charconv>
@@ -17,7 +17,8 @@ namespace {
 constexpr double kMaxTimeoutSeconds = 1e6;
 
 [[noreturn]] void reject(std::string_view variable, std::string_view value, std::string_view accepted) {
-  throw Error(ErrorCode::environment, fmt::format("{}=\"{}\" cannot be read; accepted: {}", variable, value, accepted));
+  throw Error(ErrorCode::environment,
+              diagnostics::format("{}=\"{}\" cannot be read; accepted: {}", variable, value, accepted));
 }
 
 LogLevel parse_log_level(std::string_view value) {

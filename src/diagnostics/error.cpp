@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <railyard/error.hpp>
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
+#include <railyard/error.hpp>
 
 namespace railyard {
 
@@ -44,28 +44,29 @@ std::string_view code_name(ErrorCode code) noexcept {
 }
 
 Error::Error(ErrorCode code, const std::string& message)
-    : std::runtime_error(fmt::format("{}: {}", code_name(code), message)), code_(code) {}
+    : std::runtime_error(diagnostics::format("{}: {}", code_name(code), message)), code_(code) {}
 
 std::string Status::message() const {
   switch (code) {
     case ErrorCode::ok:
       return "ok";
     case ErrorCode::heap_exhausted:
-      return fmt::format(
+      return diagnostics::format(
           "rank {} wanted {} bytes of its heap and {} were free; {} rows to ranks without memory were not written",
           rank, needed, capacity, count);
     case ErrorCode::capacity:
       if (expert >= 0) {
-        return fmt::format("local expert {} of rank {} needs {} rows and its capacity is {}; {} rows were not written",
-                           expert, rank, needed, capacity, count);
+        return diagnostics::format(
+            "local expert {} of rank {} needs {} rows and its capacity is {}; {} rows were not written", expert, rank,
+            needed, capacity, count);
       }
-      return fmt::format("rank {} needs {} rows and its capacity is {}; {} rows were not written", rank, needed,
-                         capacity, count);
+      return diagnostics::format("rank {} needs {} rows and its capacity is {}; {} rows were not written", rank, needed,
+                                 capacity, count);
     case ErrorCode::invalid_id:
-      return fmt::format("{} expert ids outside [-1, {}) were taken as -1, the first is {} at rank {}", count, capacity,
-                         needed, rank);
+      return diagnostics::format("{} expert ids outside [-1, {}) were taken as -1, the first is {} at rank {}", count,
+                                 capacity, needed, rank);
     default:
-      return fmt::format("{} at rank {}", code_name(code), rank);
+      return diagnostics::format("{} at rank {}", code_name(code), rank);
   }
 }
 

@@ -2,10 +2,9 @@
 #include "low_latency/host_dispatch.hpp"
 
 #include "codecs/copy.hpp"
+#include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
-
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -29,8 +28,9 @@ HostDispatch::HostDispatch(const GroupOptions& options, transports::DispatchStep
   if (layout_.bytes == 0) return;
   wire_ = exchange.heap().allocate(layout_.bytes);
   if (!wire_) {
-    throw Error(ErrorCode::heap_exhausted, fmt::format("a heap of {} bytes has no room for {} bytes of wire slots",
-                                                       exchange.heap().usage().bytes, layout_.bytes));
+    throw Error(ErrorCode::heap_exhausted,
+                diagnostics::format("a heap of {} bytes has no room for {} bytes of wire slots",
+                                    exchange.heap().usage().bytes, layout_.bytes));
   }
 }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scores are computed in fp64, so that fp32 logits which differ keep different sigmoid scores up to about 36 instead of
 // 17, and a softmax over many experts sums without loss; weights are rounded to fp32 once, at the end.
+#include "diagnostics/format.hpp"
+
 #include <railyard/error.hpp>
 #include <railyard/gate.hpp>
-
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
@@ -20,7 +20,7 @@ constexpr int kMaxTopK = 32;
 
 template <typename... Arguments>
 [[noreturn]] void fail(fmt::format_string<Arguments...> text, Arguments&&... arguments) {
-  throw Error(ErrorCode::invalid_argument, "gate: " + fmt::format(text, std::forward<Arguments>(arguments)...));
+  throw Error(ErrorCode::invalid_argument, "gate: " + diagnostics::format(text, std::forward<Arguments>(arguments)...));
 }
 
 void check_matrix(const ConstTensorView& view, const char* name, std::int64_t rows, std::int64_t columns) {

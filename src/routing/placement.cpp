@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "diagnostics/format.hpp"
+
 #include <railyard/error.hpp>
 #include <railyard/placement.hpp>
-
-#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -16,13 +16,14 @@ constexpr std::size_t kMaxExperts = 1U << 20;
 
 Placement Placement::contiguous(int num_experts, int num_ranks) {
   if (num_ranks < 1) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("a placement of {} ranks; at least 1", num_ranks));
+    throw Error(ErrorCode::invalid_argument, diagnostics::format("a placement of {} ranks; at least 1", num_ranks));
   }
   if (num_experts < 1) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("a placement of {} experts; at least 1", num_experts));
+    throw Error(ErrorCode::invalid_argument, diagnostics::format("a placement of {} experts; at least 1", num_experts));
   }
   if (static_cast<std::size_t>(num_ranks) > kMaxRanks) {
-    throw Error(ErrorCode::invalid_argument, fmt::format("a placement of {} ranks; at most {}", num_ranks, kMaxRanks));
+    throw Error(ErrorCode::invalid_argument,
+                diagnostics::format("a placement of {} ranks; at most {}", num_ranks, kMaxRanks));
   }
   std::vector<int> sizes(static_cast<std::size_t>(num_ranks), num_experts / num_ranks);
   for (int rank = 0; rank < num_experts % num_ranks; ++rank) ++sizes[static_cast<std::size_t>(rank)];
@@ -32,7 +33,7 @@ Placement Placement::contiguous(int num_experts, int num_ranks) {
 Placement Placement::blocks(const std::vector<int>& experts_per_rank) {
   if (experts_per_rank.size() > kMaxRanks) {
     throw Error(ErrorCode::invalid_argument,
-                fmt::format("a placement of {} ranks; at most {}", experts_per_rank.size(), kMaxRanks));
+                diagnostics::format("a placement of {} ranks; at most {}", experts_per_rank.size(), kMaxRanks));
   }
   Placement placement;
   placement.first_.push_back(0);
@@ -40,19 +41,20 @@ Placement Placement::blocks(const std::vector<int>& experts_per_rank) {
     const int size = experts_per_rank[rank];
     if (size < 0) {
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("a placement with {} experts on rank {}; at least 0", size, rank));
+                  diagnostics::format("a placement with {} experts on rank {}; at least 0", size, rank));
     }
     if (static_cast<std::size_t>(size) > kMaxExperts - placement.owner_.size()) {
       throw Error(ErrorCode::invalid_argument,
-                  fmt::format("a placement with {} experts up to rank {}; at most {}",
-                              placement.owner_.size() + static_cast<std::size_t>(size), rank, kMaxExperts));
+                  diagnostics::format("a placement with {} experts up to rank {}; at most {}",
+                                      placement.owner_.size() + static_cast<std::size_t>(size), rank, kMaxExperts));
     }
     placement.owner_.insert(placement.owner_.end(), static_cast<std::size_t>(size), static_cast<std::int32_t>(rank));
     placement.first_.push_back(static_cast<std::int32_t>(placement.owner_.size()));
   }
   if (placement.owner_.empty()) {
-    throw Error(ErrorCode::invalid_argument,
-                fmt::format("a placement without experts on {} ranks; at least 1 expert", experts_per_rank.size()));
+    throw Error(
+        ErrorCode::invalid_argument,
+        diagnostics::format("a placement without experts on {} ranks; at least 1 expert", experts_per_rank.size()));
   }
   return placement;
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symmetric_memory/heap.hpp"
 
+#include "diagnostics/format.hpp"
 #include "diagnostics/random_delay.hpp"
 
 #include <railyard/error.hpp>
-
-#include <fmt/format.h>
 
 #include <algorithm>
 
@@ -41,8 +40,8 @@ Lease Heap::allocate(std::size_t bytes) {
 void Heap::grow(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   if (bytes > region_.limit() - blocks_.end()) {
-    throw Error(ErrorCode::heap_exhausted, fmt::format("a heap of {} bytes cannot grow by {}: its limit is {}",
-                                                       blocks_.end(), bytes, region_.limit()));
+    throw Error(ErrorCode::heap_exhausted, diagnostics::format("a heap of {} bytes cannot grow by {}: its limit is {}",
+                                                               blocks_.end(), bytes, region_.limit()));
   }
   region_.commit(blocks_.end() + bytes);
   blocks_.grow(bytes);

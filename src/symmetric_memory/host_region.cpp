@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symmetric_memory/host_region.hpp"
 
+#include "diagnostics/format.hpp"
+
 #include <railyard/error.hpp>
 
-#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -24,8 +25,8 @@ std::size_t round_up_to_page(std::size_t bytes) {
 HostRegion::HostRegion(std::size_t limit) : limit_(limit) {
   void* address = ::mmap(nullptr, limit_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
-    throw Error(ErrorCode::out_of_memory,
-                fmt::format("cannot reserve {} bytes of address space for a heap: {}", limit_, std::strerror(errno)));
+    throw Error(ErrorCode::out_of_memory, diagnostics::format("cannot reserve {} bytes of address space for a heap: {}",
+                                                              limit_, std::strerror(errno)));
   }
   base_ = static_cast<std::byte*>(address);
 }
@@ -40,8 +41,8 @@ void HostRegion::commit(std::size_t bytes) {
   void* address = ::mmap(base_ + committed_, bytes - committed_, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (address == MAP_FAILED) {
-    throw Error(ErrorCode::out_of_memory, fmt::format("the system refused {} bytes for a heap of {}: {}",
-                                                      bytes - committed_, bytes, std::strerror(errno)));
+    throw Error(ErrorCode::out_of_memory, diagnostics::format("the system refused {} bytes for a heap of {}: {}",
+                                                              bytes - committed_, bytes, std::strerror(errno)));
   }
   ::madvise(base_ + committed_, bytes - committed_, MADV_HUGEPAGE);
   committed_ = bytes;

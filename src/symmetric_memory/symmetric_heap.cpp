@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symmetric_memory/symmetric_heap.hpp"
 
-#include <railyard/error.hpp>
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
+#include <railyard/error.hpp>
 
 #include <string>
 #include <utility>
@@ -26,7 +26,8 @@ SymmetricHeap::SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
   if (!refusal.empty()) throw Error(ErrorCode::out_of_memory, refusal);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (!all[rank]) {
-      throw Error(ErrorCode::out_of_memory, fmt::format("rank {} could not allocate a heap of {} bytes", rank, bytes));
+      throw Error(ErrorCode::out_of_memory,
+                  diagnostics::format("rank {} could not allocate a heap of {} bytes", rank, bytes));
     }
     heaps_.push_back(std::static_pointer_cast<Heap>(all[rank]));
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "throughput/cuda_combine_plan.hpp"
 
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 
@@ -21,15 +21,17 @@ bool aligned(const void* pointer, std::size_t pitch) {
 void check(const CombineLaunch& call) {
   const CudaGroup& group = call.group;
   require(group.num_ranks >= 1 && group.num_ranks <= kCudaMaxRanks,
-          fmt::format("{} ranks; one domain has at most {}", group.num_ranks, kCudaMaxRanks));
+          diagnostics::format("{} ranks; one domain has at most {}", group.num_ranks, kCudaMaxRanks));
   require(call.num_blocks >= 1 && call.num_blocks <= kCudaMaxBlocks,
-          fmt::format("{} blocks; the limits are 1 and {}", call.num_blocks, kCudaMaxBlocks));
+          diagnostics::format("{} blocks; the limits are 1 and {}", call.num_blocks, kCudaMaxBlocks));
   require(call.hidden >= 8 && call.hidden % 8 == 0,
-          fmt::format("hidden is {}; it must be a positive multiple of 8", call.hidden));
+          diagnostics::format("hidden is {}; it must be a positive multiple of 8", call.hidden));
   require(is_float(call.y_dtype) && is_float(call.out_dtype), "y and out must be bf16, fp16 or fp32");
-  require(call.y_offset % 16 == 0 && call.y_pitch % 16 == 0,
-          fmt::format("y at offset {} with pitch {}; both must be multiples of 16", call.y_offset, call.y_pitch));
-  require(call.y_pitch / 16 <= 0xFFFFFFFFU, fmt::format("a pitch of {} bytes; the limit is 2^36 - 16", call.y_pitch));
+  require(
+      call.y_offset % 16 == 0 && call.y_pitch % 16 == 0,
+      diagnostics::format("y at offset {} with pitch {}; both must be multiples of 16", call.y_offset, call.y_pitch));
+  require(call.y_pitch / 16 <= 0xFFFFFFFFU,
+          diagnostics::format("a pitch of {} bytes; the limit is 2^36 - 16", call.y_pitch));
   require(call.biases[0].data != nullptr || call.biases[1].data == nullptr, "a second bias without the first");
 }
 
@@ -40,8 +42,9 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   CombinePlan plan;
   plan.row_bytes = static_cast<std::uint32_t>(launch.hidden) * static_cast<std::uint32_t>(size_of(launch.y_dtype));
   require(launch.num_reducers <= kWarps && launch.num_stages <= kMaxCombineStages && launch.max_chunk <= kMaxChunk,
-          fmt::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {}", launch.num_reducers,
-                      launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages, kMaxChunk));
+          diagnostics::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {}",
+                              launch.num_reducers, launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages,
+                              kMaxChunk));
   if (launch.num_reducers > 0) plan.num_reducers = launch.num_reducers;
   if (launch.num_stages > 0) plan.num_stages = launch.num_stages;
   const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk / 512 * 512 : kMaxChunk;
@@ -49,7 +52,7 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, 512));
   plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
   require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
-          fmt::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));
+          diagnostics::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));
   plan.vector_out = aligned(launch.out, launch.out_pitch);
   for (int i = 0; i < 2; ++i) plan.vector_bias[i] = aligned(launch.biases[i].data, launch.biases[i].pitch);
   const auto stages = static_cast<std::size_t>(plan.num_reducers) * static_cast<std::size_t>(plan.num_stages);
@@ -66,7 +69,8 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   plan.shared.words = append(ranks * static_cast<std::size_t>(kGrantWords) * sizeof(std::uint32_t));
   plan.shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
   require(plan.shared.bytes <= kSharedLimit,
-          fmt::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes, kSharedLimit));
+          diagnostics::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes,
+                              kSharedLimit));
   return plan;
 }
 

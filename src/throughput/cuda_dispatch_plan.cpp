@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "throughput/cuda_dispatch_plan.hpp"
 
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -54,7 +54,7 @@ void plan_copy(DispatchPlan& plan, const CudaRows& rows) {
 
 void plan_quantise(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
   require(rows.bytes % 16 == 0, ErrorCode::invalid_argument,
-          fmt::format("rows to quantise have {} bytes; BF16 rows have a multiple of 16", rows.bytes));
+          diagnostics::format("rows to quantise have {} bytes; BF16 rows have a multiple of 16", rows.bytes));
   const std::size_t blocks = (rows.bytes + kBlockBytes - 1) / kBlockBytes;
   plan.shape = CudaRowShape::of(rows.bytes / 2, blocks * sizeof(float));
   split_row(plan, rows.bytes, kQuantiseUnit);
@@ -97,16 +97,16 @@ DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts) {
 void check(const DispatchLaunch& call) {
   const CudaGroup& group = call.group;
   require(group.num_ranks >= 1 && group.num_ranks <= kCudaMaxRanks, ErrorCode::unsupported,
-          fmt::format("{} ranks; one domain has at most {}", group.num_ranks, kCudaMaxRanks));
+          diagnostics::format("{} ranks; one domain has at most {}", group.num_ranks, kCudaMaxRanks));
   require(call.num_blocks >= 1 && call.num_blocks <= kCudaMaxBlocks, ErrorCode::invalid_argument,
-          fmt::format("{} blocks; the limits are 1 and {}", call.num_blocks, kCudaMaxBlocks));
+          diagnostics::format("{} blocks; the limits are 1 and {}", call.num_blocks, kCudaMaxBlocks));
   require(call.route.top_k >= 1 && call.route.top_k <= kCudaMaxTopK, ErrorCode::invalid_argument,
-          fmt::format("top_k is {}; the limits are 1 and {}", call.route.top_k, kCudaMaxTopK));
+          diagnostics::format("top_k is {}; the limits are 1 and {}", call.route.top_k, kCudaMaxTopK));
   require(call.num_tokens >= 0 && call.num_tokens <= call.route.max_tokens, ErrorCode::invalid_argument,
-          fmt::format("{} tokens; the route holds {}", call.num_tokens, call.route.max_tokens));
+          diagnostics::format("{} tokens; the route holds {}", call.num_tokens, call.route.max_tokens));
   require(call.grant.capacity >= 0 && call.grant.capacity <= std::numeric_limits<std::int32_t>::max(),
           ErrorCode::invalid_argument,
-          fmt::format("a capacity of {} rows; the limit is 2^31 - 1", call.grant.capacity));
+          diagnostics::format("a capacity of {} rows; the limit is 2^31 - 1", call.grant.capacity));
   const bool makes_route = call.operation != CudaOperation::routed_dispatch;
   require(!makes_route || call.num_tokens == 0 || call.ids != nullptr, ErrorCode::invalid_argument, "ids are null");
   require(call.rows.data != nullptr || call.num_tokens == 0 || call.rows.bytes == 0, ErrorCode::invalid_argument,
@@ -137,12 +137,13 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
       plan_quantise(plan, launch.rows, launch.num_blocks);
     }
     require(launch.num_tokens <= (std::numeric_limits<std::int32_t>::max() >> 1) / plan.num_segments,
-            ErrorCode::unsupported, fmt::format("{} tokens of {} segments", launch.num_tokens, plan.num_segments));
+            ErrorCode::unsupported,
+            diagnostics::format("{} tokens of {} segments", launch.num_tokens, plan.num_segments));
   }
   if (plan.num_senders > 0) {
     require(launch.num_senders < kWarps && launch.num_stages <= kMaxStages, ErrorCode::invalid_argument,
-            fmt::format("{} senders with {} stages; the limits are {} and {}", launch.num_senders, launch.num_stages,
-                        kWarps - 1, kMaxStages));
+            diagnostics::format("{} senders with {} stages; the limits are {} and {}", launch.num_senders,
+                                launch.num_stages, kWarps - 1, kMaxStages));
     if (launch.num_senders > 0) plan.num_senders = launch.num_senders;
     if (launch.num_stages > 1 && launch.rows.encode == CudaEncode::copy) plan.num_stages = launch.num_stages;
   }
@@ -152,7 +153,8 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
     plan.shared = share(plan, num_ranks, launch.placement.num_experts);
   }
   require(plan.shared.bytes <= kSharedLimit, ErrorCode::unsupported,
-          fmt::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes, kSharedLimit));
+          diagnostics::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes,
+                              kSharedLimit));
   return plan;
 }
 

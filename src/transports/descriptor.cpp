@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/descriptor.hpp"
 
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 namespace railyard::transports {
 
@@ -22,13 +22,13 @@ std::string_view name(Operation operation) noexcept {
 }
 
 std::string describe(const Descriptor& descriptor) {
-  std::string text = fmt::format("{}(layout={}, top_k={}, alignment={}, row_dtype={}, scales={}, weights={}, route #{}",
-                                 name(descriptor.operation), railyard::name(descriptor.layout), descriptor.top_k,
-                                 descriptor.alignment, railyard::name(descriptor.row_dtype),
-                                 descriptor.has_scales ? railyard::name(descriptor.scale_dtype) : "none",
-                                 descriptor.has_weights ? "yes" : "no", descriptor.route_id);
+  std::string text = diagnostics::format(
+      "{}(layout={}, top_k={}, alignment={}, row_dtype={}, scales={}, weights={}, route #{}",
+      name(descriptor.operation), railyard::name(descriptor.layout), descriptor.top_k, descriptor.alignment,
+      railyard::name(descriptor.row_dtype), descriptor.has_scales ? railyard::name(descriptor.scale_dtype) : "none",
+      descriptor.has_weights ? "yes" : "no", descriptor.route_id);
   if (descriptor.compares_all) {
-    text += fmt::format(", capacity={}, tail={}", descriptor.capacity, railyard::name(descriptor.tail));
+    text += diagnostics::format(", capacity={}, tail={}", descriptor.capacity, railyard::name(descriptor.tail));
   }
   return text + ")";
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/peer_exchange.hpp"
 
-#include <railyard/error.hpp>
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
+#include <railyard/error.hpp>
 
 #include <algorithm>
 #include <utility>
@@ -24,8 +24,9 @@ PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_me
       waiter_(std::move(waiter)) {
   control_ = heap_->own().allocate(layout_.bytes);
   if (!control_ || control_.state()->offset() != 0) {
-    throw Error(ErrorCode::heap_exhausted, fmt::format("a heap of {} bytes has no room for {} bytes of control memory",
-                                                       heap_->own().usage().bytes, layout_.bytes));
+    throw Error(ErrorCode::heap_exhausted,
+                diagnostics::format("a heap of {} bytes has no room for {} bytes of control memory",
+                                    heap_->own().usage().bytes, layout_.bytes));
   }
   for (int kind = 0; kind < kNumKinds; ++kind) {
     next_[kind] = {static_cast<Kind>(kind), options.first_epoch + 1, 0};
@@ -75,8 +76,8 @@ void PeerExchange::wait_notices(const Turn& turn, const Descriptor& own) {
     const Descriptor& other = notice(turn, source).descriptor;
     if (other != own) {
       throw Error(ErrorCode::operation_mismatch,
-                  fmt::format("epoch {}: rank {} called {}, rank {} called {}", turn.epoch, rank_, describe(own),
-                              source, describe(other)));
+                  diagnostics::format("epoch {}: rank {} called {}, rank {} called {}", turn.epoch, rank_,
+                                      describe(own), source, describe(other)));
     }
   }
 }

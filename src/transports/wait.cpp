@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "transports/wait.hpp"
 
-#include <railyard/error.hpp>
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
+#include <railyard/error.hpp>
 
 #include <algorithm>
 #include <string>
@@ -51,7 +51,7 @@ std::string list_missing(int num_ranks, std::uint64_t expected, const std::funct
     const std::uint64_t seen = read(peer);
     if (Waiter::reached(seen, expected)) continue;
     if (!missing.empty()) missing += ", ";
-    missing += fmt::format("rank {} (expected {}, seen {})", peer, expected, seen);
+    missing += diagnostics::format("rank {} (expected {}, seen {})", peer, expected, seen);
   }
   return missing;
 }
@@ -75,17 +75,19 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected,
     if (waited >= timeout_) {
       const std::string missing = list_missing(num_ranks_, expected, read);
       if (missing.empty()) return;  // the last one came this instant
-      throw Error(ErrorCode::timeout,
-                  fmt::format("rank {}: {}, stage {}, epoch {}: no answer within {} ms from {}", rank_, site.operation,
+      throw Error(
+          ErrorCode::timeout,
+          diagnostics::format("rank {}: {}, stage {}, epoch {}: no answer within {} ms from {}", rank_, site.operation,
                               name(site.stage), site.epoch,
                               std::chrono::duration_cast<std::chrono::milliseconds>(timeout_).count(), missing));
     }
     if (!warned && waited >= timeout_ / 10) {
       warned = true;
-      log_->write(LogLevel::warn, fmt::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_,
-                                              site.operation, name(site.stage), site.epoch,
-                                              std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(),
-                                              list_missing(num_ranks_, expected, read)));
+      log_->write(LogLevel::warn,
+                  diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_,
+                                      site.operation, name(site.stage), site.epoch,
+                                      std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(),
+                                      list_missing(num_ranks_, expected, read)));
     }
   }
 }
@@ -93,8 +95,8 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected,
 void Waiter::throw_if_aborted(const WaitSite& site) const {
   for (const auto& flag : {group_abort_, world_abort_}) {
     if (flag->raised()) {
-      throw Error(ErrorCode::aborted, fmt::format("rank {}: {}, stage {}, epoch {}: {}", rank_, site.operation,
-                                                  name(site.stage), site.epoch, flag->reason()));
+      throw Error(ErrorCode::aborted, diagnostics::format("rank {}: {}, stage {}, epoch {}: {}", rank_, site.operation,
+                                                          name(site.stage), site.epoch, flag->reason()));
     }
   }
 }

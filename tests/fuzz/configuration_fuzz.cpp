@@ -6,6 +6,7 @@
 #include <railyard/group.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -125,7 +126,8 @@ void fuzz_options(Input& input) {
                      inside(world_size, 1, 4096) && placement_fits && options.row_dtype <= DType::int64 &&
                      !(options.levels == ReductionLevels::none && options.order != ReductionOrder::rank_ascending);
   // The payload alone; what else is needed is less than 64 times as much.
-  const double blocks = layout == Layout::expert_slots ? options.num_experts / std::max(1.0, 1.0 * world_size) : 1.0;
+  const double blocks =
+      layout == Layout::expert_slots ? std::ceil(options.num_experts / std::max(1.0, 1.0 * world_size)) : 1.0;
   const double at_least = 1.0 * options.max_in_flight * world_size * options.max_tokens * blocks * options.hidden *
                           static_cast<double>(size_of(options.row_dtype));
   try {

@@ -3,8 +3,8 @@
 
 #include "cli/bench/limits.hpp"
 #include "cli/output.hpp"
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -83,7 +83,7 @@ ExitStatus run(const Options& options) {
   }
   print_results(stream, run);
   write_json(options.json, to_json(run));
-  fmt::print(stream, "verified: {}\n", run.verified() ? "yes" : "no");
+  diagnostics::print(stream, "verified: {}\n", run.verified() ? "yes" : "no");
   return run.verified() ? ExitStatus::verified : ExitStatus::failed;
 }
 

@@ -5,8 +5,7 @@
 #include "cli/bench/limits.hpp"
 #include "cli/bench/session.hpp"
 #include "cli/bench/verify.hpp"
-
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -163,8 +162,8 @@ bool verify(World& world, const Options& options, const Payload& payload, Sessio
   }
   result.add(verify_at_full_size(session));
   if (!result.equal()) {
-    fmt::print(stderr, "wrong: {} of {} comparisons, first {}\n", result.different, result.compared,
-               result.first_difference);
+    diagnostics::print(stderr, "wrong: {} of {} comparisons, first {}\n", result.different, result.compared,
+                       result.first_difference);
   }
   return result.equal();
 }

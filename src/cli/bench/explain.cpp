@@ -4,8 +4,7 @@
 #include "cli/bench/timing.hpp"
 #include "cli/names.hpp"
 #include "cli/rows.hpp"
-
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -52,14 +51,15 @@ std::int64_t padding_rows(const Session& session, int rank) {
 
 void explain_bytes(const Session& session, std::FILE* stream) {
   const auto row = static_cast<double>(session.payload().wire_row_bytes(session.options().hidden)) * 1e-6;
-  fmt::print(stream,
-             "rank    rows of {:.0f} bytes: to itself  over links     MB  | one per expert  MB  | padding received\n",
-             row * 1e6);
+  diagnostics::print(
+      stream, "rank    rows of {:.0f} bytes: to itself  over links     MB  | one per expert  MB  | padding received\n",
+      row * 1e6);
   for (int rank = 0; rank < session.options().ranks; ++rank) {
     const Counts counts = count_rows(session, rank);
-    fmt::print(stream, "{:>4} {:>35} {:>11} {:>8.2f} | {:>8} {:>8.2f} | {:>8}\n", rank,
-               counts.rows - counts.remote_rows, counts.remote_rows, static_cast<double>(counts.remote_rows) * row,
-               counts.remote_entries, static_cast<double>(counts.remote_entries) * row, padding_rows(session, rank));
+    diagnostics::print(stream, "{:>4} {:>35} {:>11} {:>8.2f} | {:>8} {:>8.2f} | {:>8}\n", rank,
+                       counts.rows - counts.remote_rows, counts.remote_rows,
+                       static_cast<double>(counts.remote_rows) * row, counts.remote_entries,
+                       static_cast<double>(counts.remote_entries) * row, padding_rows(session, rank));
   }
 }
 
@@ -76,9 +76,9 @@ const Result* find_result(const Session& session, const Run& run, std::string_vi
 
 void explain_time(const Result& result, const std::vector<std::pair<std::string, double>>& parts, std::FILE* stream) {
   const double total = result.times->median_us;
-  fmt::print(stream, "{}: median {:.1f} us, p99 {:.1f} us\n", result.operation, total, result.times->p99_us);
+  diagnostics::print(stream, "{}: median {:.1f} us, p99 {:.1f} us\n", result.operation, total, result.times->p99_us);
   for (const auto& [what, microseconds] : parts) {
-    fmt::print(stream, "  {:>9.1f} us {:>5.1f} %  {}\n", microseconds, 100.0 * microseconds / total, what);
+    diagnostics::print(stream, "  {:>9.1f} us {:>5.1f} %  {}\n", microseconds, 100.0 * microseconds / total, what);
   }
 }
 
@@ -86,9 +86,9 @@ void explain_time(const Result& result, const std::vector<std::pair<std::string,
 
 void explain(Session& session, std::FILE* stream, const Run& run) {
   const Options& options = session.options();
-  fmt::print(stream, "\n{} tokens per rank, {}{}: {} slots rotate, capacity {} rows\n", session.tokens(),
-             name(session.payload().codec), session.payload().quantise ? " quantised on the way" : "",
-             session.num_slots(), session.capacity());
+  diagnostics::print(stream, "\n{} tokens per rank, {}{}: {} slots rotate, capacity {} rows\n", session.tokens(),
+                     name(session.payload().codec), session.payload().quantise ? " quantised on the way" : "",
+                     session.num_slots(), session.capacity());
   explain_bytes(session, stream);
 
   const Result* dispatch = find_result(session, run, "dispatch");

@@ -3,8 +3,8 @@
 
 #include "cli/bench/routing.hpp"
 #include "cli/names.hpp"
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <memory>
@@ -27,7 +27,7 @@ struct Parsed {
 /// What other builds or later versions have, and this one has not.
 void refuse_absent(const Options& options) {
   const auto refuse = [](const std::string& what, std::string_view instead) {
-    throw UsageError(fmt::format("{} is not in this build; {}", what, instead), ErrorCode::unsupported);
+    throw UsageError(diagnostics::format("{} is not in this build; {}", what, instead), ErrorCode::unsupported);
   };
   if (options.launch == "processes") {
     refuse("--launch processes", "it has threads");
@@ -37,11 +37,11 @@ void refuse_absent(const Options& options) {
   }
   for (const std::string& peer : options.peers) {
     if (peer != "memcpy") {
-      refuse(fmt::format("the peer '{}' of --peers", peer), "it has memcpy");
+      refuse(diagnostics::format("the peer '{}' of --peers", peer), "it has memcpy");
     }
   }
   if (options.sms != 0) {
-    throw UsageError(fmt::format("--sms is {}; the host device has no SMs, so it takes 0", options.sms),
+    throw UsageError(diagnostics::format("--sms is {}; the host device has no SMs, so it takes 0", options.sms),
                      ErrorCode::unsupported);
   }
 }
@@ -53,24 +53,24 @@ Options checked(const Parsed& parsed) {
   options.codec = value_of("--codec", parsed.codec, kCodecs);
   options.routing = value_of("--routing", parsed.routing, kRoutings);
   if (parsed.skew && options.routing != Routing::zipf) {
-    throw UsageError(
-        fmt::format("--skew is {}; it belongs to --routing zipf, and the routing is {}", *parsed.skew, parsed.routing));
+    throw UsageError(diagnostics::format("--skew is {}; it belongs to --routing zipf, and the routing is {}",
+                                         *parsed.skew, parsed.routing));
   }
   options.skew = options.routing == Routing::zipf ? parsed.skew.value_or(1.0) : 0.0;
   if (options.hidden % 8 != 0) {
-    throw UsageError(fmt::format("--hidden is {}; it takes multiples of 8", options.hidden));
+    throw UsageError(diagnostics::format("--hidden is {}; it takes multiples of 8", options.hidden));
   }
   if (options.top_k > options.experts) {
-    throw UsageError(fmt::format("--top-k is {}, more than the {} experts", options.top_k, options.experts));
+    throw UsageError(diagnostics::format("--top-k is {}, more than the {} experts", options.top_k, options.experts));
   }
   if (options.routing == Routing::group_limited &&
       (options.experts % kRoutingGroups != 0 ||
        options.top_k > options.experts / kRoutingGroups * kRoutingKeptGroups)) {
     throw UsageError(
-        fmt::format("--routing group-limited keeps {} of {} groups: --experts is {} and must be a multiple "
-                    "of {}, --top-k is {} and at most {}",
-                    kRoutingKeptGroups, kRoutingGroups, options.experts, kRoutingGroups, options.top_k,
-                    options.experts / kRoutingGroups * kRoutingKeptGroups));
+        diagnostics::format("--routing group-limited keeps {} of {} groups: --experts is {} and must be a multiple "
+                            "of {}, --top-k is {} and at most {}",
+                            kRoutingKeptGroups, kRoutingGroups, options.experts, kRoutingGroups, options.top_k,
+                            options.experts / kRoutingGroups * kRoutingKeptGroups));
   }
   if (options.tokens.empty()) {
     options.tokens = {options.subject == Subject::low_latency ? 128 : 1024};

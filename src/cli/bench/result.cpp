@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/result.hpp"
 
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -76,15 +77,18 @@ void print_row(std::FILE* stream, const Result& result) {
   const std::string operation = result.name.empty() ? result.operation : result.name + " (" + result.operation + ")";
   const std::string codec =
       (result.codec ? std::string(name(*result.codec)) : std::string("-")) + (result.quantise ? " (quantised)" : "");
-  fmt::print(stream, "{:<24} {:<13} {:<27} {:>7} {:>10.2f}", operation, result.layout ? name(*result.layout) : "-",
-             codec, result.tokens, static_cast<double>(result.wire_bytes) * 1e-6);
+  diagnostics::print(stream, "{:<24} {:<13} {:<27} {:>7} {:>10.2f}", operation,
+                     result.layout ? name(*result.layout) : "-", codec, result.tokens,
+                     static_cast<double>(result.wire_bytes) * 1e-6);
   if (result.times) {
-    fmt::print(stream, " {:>10.2f} {:>10.2f} {:>8.2f}", result.times->median_us, result.times->p99_us, result.gbps);
+    diagnostics::print(stream, " {:>10.2f} {:>10.2f} {:>8.2f}", result.times->median_us, result.times->p99_us,
+                       result.gbps);
   } else {
-    fmt::print(stream, " {:>10} {:>10} {:>8}", "-", "-", "-");
+    diagnostics::print(stream, " {:>10} {:>10} {:>8}", "-", "-", "-");
   }
-  fmt::print(stream, " {:>7} {:>9}\n", result.limit_ratio ? fmt::format("{:.2f}", *result.limit_ratio) : "-",
-             result.verified ? "yes" : "no");
+  diagnostics::print(stream, " {:>7} {:>9}\n",
+                     result.limit_ratio ? diagnostics::format("{:.2f}", *result.limit_ratio) : "-",
+                     result.verified ? "yes" : "no");
 }
 
 }  // namespace
@@ -96,24 +100,25 @@ bool Run::verified() const {
 
 void print_heading(std::FILE* stream, const Run& run) {
   const Options& options = run.options;
-  fmt::print(stream, "railyard {} ({}), {} on the host: {}, {} cores, {} MB last-level cache\n",
-             run.environment.version, run.environment.commit, name(options.subject), run.environment.device,
-             run.environment.cores, run.environment.cache_bytes >> 20U);
+  diagnostics::print(stream, "railyard {} ({}), {} on the host: {}, {} cores, {} MB last-level cache\n",
+                     run.environment.version, run.environment.commit, name(options.subject), run.environment.device,
+                     run.environment.cores, run.environment.cache_bytes >> 20U);
   if (options.subject == Subject::link) {
-    fmt::print(stream, "{} ranks (threads), rows of {} elements\n", options.ranks, options.hidden);
+    diagnostics::print(stream, "{} ranks (threads), rows of {} elements\n", options.ranks, options.hidden);
   } else {
-    fmt::print(stream, "{} ranks (threads), hidden {}, top-{} of {} experts, {} routing, seed {}\n", options.ranks,
-               options.hidden, options.top_k, options.experts, name(options.routing), options.seed);
+    diagnostics::print(stream, "{} ranks (threads), hidden {}, top-{} of {} experts, {} routing, seed {}\n",
+                       options.ranks, options.hidden, options.top_k, options.experts, name(options.routing),
+                       options.seed);
   }
   if (options.ranks > run.environment.cores) {
-    fmt::print(stream, "note: {} ranks share {} cores; times include waiting for a core\n", options.ranks,
-               run.environment.cores);
+    diagnostics::print(stream, "note: {} ranks share {} cores; times include waiting for a core\n", options.ranks,
+                       run.environment.cores);
   }
 }
 
 void print_results(std::FILE* stream, const Run& run) {
-  fmt::print(stream, "\n{:<24} {:<13} {:<27} {:>7} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}\n", "operation", "layout",
-             "codec", "tokens", "wire MB", "median us", "p99 us", "GB/s", "x limit", "verified");
+  diagnostics::print(stream, "\n{:<24} {:<13} {:<27} {:>7} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}\n", "operation",
+                     "layout", "codec", "tokens", "wire MB", "median us", "p99 us", "GB/s", "x limit", "verified");
   for (const Result& result : run.results) {
     print_row(stream, result);
   }
@@ -121,10 +126,10 @@ void print_results(std::FILE* stream, const Run& run) {
     print_row(stream, peer);
   }
   if (run.limits.flag_us) {
-    fmt::print(stream, "flag, one way between two ranks: {:.3f} us\n", *run.limits.flag_us);
+    diagnostics::print(stream, "flag, one way between two ranks: {:.3f} us\n", *run.limits.flag_us);
   }
   if (run.limits.encode_gbps) {
-    fmt::print(stream, "FP8 encoding: {:.2f} GB/s of bf16 input per core\n", *run.limits.encode_gbps);
+    diagnostics::print(stream, "FP8 encoding: {:.2f} GB/s of bf16 input per core\n", *run.limits.encode_gbps);
   }
 }
 

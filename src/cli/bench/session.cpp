@@ -4,8 +4,7 @@
 #include "cli/environment.hpp"
 #include "cli/rows.hpp"
 #include "codecs/row_format.hpp"
-
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -59,8 +58,9 @@ Session::Session(World& world, const Options& options, const Payload& payload, i
   const std::size_t needed = static_cast<std::size_t>(options.ranks) * group.heap_bytes * 5 / 4;
   const std::size_t available = Environment::detect().memory_bytes;
   if (available > 0 && needed > available) {
-    throw Error(ErrorCode::out_of_memory, fmt::format("{} tokens on {} ranks need about {} MB, and {} MB are available",
-                                                      tokens, options.ranks, needed >> 20, available >> 20));
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("{} tokens on {} ranks need about {} MB, and {} MB are available", tokens,
+                                    options.ranks, needed >> 20, available >> 20));
   }
   world_.run([&](Rank& rank) {
     groups_[static_cast<std::size_t>(rank.index())].emplace(rank, group);

@@ -4,8 +4,7 @@
 #include "codecs/element.hpp"
 #include "codecs/implementation.hpp"
 #include "codecs/row_format.hpp"
-
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <array>
@@ -69,11 +68,12 @@ Comparison verify_rows(const Session& session, int rank, int slot) {
   ExpectedRow expected(session);
   Comparison result;
   result.count(received.route.num_rows() == static_cast<std::int64_t>(arrivals.rows.size()), [&] {
-    return fmt::format("rank {} received {} rows instead of {}", rank, received.route.num_rows(), arrivals.rows.size());
+    return diagnostics::format("rank {} received {} rows instead of {}", rank, received.route.num_rows(),
+                               arrivals.rows.size());
   });
   const auto counts = received.route.expert_counts().as<std::int32_t>();
   result.count(std::equal(counts.begin(), counts.end(), arrivals.expert_counts.begin(), arrivals.expert_counts.end()),
-               [&] { return fmt::format("the counts by expert of rank {}", rank); });
+               [&] { return diagnostics::format("the counts by expert of rank {}", rank); });
   for (const PlacedRow& placed : arrivals.rows) {
     const auto origin = std::bit_cast<Origin>(origins[static_cast<std::size_t>(placed.row)]);
     const Origin wanted{placed.token, static_cast<std::int16_t>(placed.source), static_cast<std::int16_t>(placed.k)};
@@ -83,7 +83,7 @@ Comparison verify_rows(const Session& session, int rank, int slot) {
         origin == wanted &&
         weight == choices[static_cast<std::size_t>(placed.source)]->weights[static_cast<std::size_t>(entry)] &&
         expected.matches(received, placed.row, session.slot(placed.source, slot), placed.token);
-    result.count(same, [&] { return fmt::format("row {} at rank {}", placed.row, rank); });
+    result.count(same, [&] { return diagnostics::format("row {} at rank {}", placed.row, rank); });
   }
   return result;
 }
@@ -171,7 +171,7 @@ Comparison verify_outputs(const Session& session, int rank, int slot) {
   Comparison result;
   for (std::size_t token = 0; token < contributions.size(); ++token) {
     result.count(token_matches(session, contributions[token], out.data() + token * row_bytes),
-                 [&] { return fmt::format("the output of token {} of rank {}", token, rank); });
+                 [&] { return diagnostics::format("the output of token {} of rank {}", token, rank); });
   }
   return result;
 }

@@ -4,8 +4,8 @@
 #include "cli/demo/report.hpp"
 #include "cli/output.hpp"
 #include "cli/progress.hpp"
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace railyard::cli::demo {
@@ -64,7 +64,7 @@ ExitStatus run(const Options& options) {
   std::FILE* stream = text_stream(options.json);
   print_report(stream, options, text.size(), totals);
   write_json(options.json, to_json(options, text.size(), totals));
-  fmt::print(stream, "{}\n", verdict(options, totals));
+  diagnostics::print(stream, "{}\n", verdict(options, totals));
   return totals.verification.ok() ? ExitStatus::verified : ExitStatus::failed;
 }
 

@@ -5,8 +5,7 @@
 #include "cli/rows.hpp"
 #include "codecs/codec.hpp"
 #include "codecs/element.hpp"
-
-#include <fmt/format.h>
+#include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -130,7 +129,7 @@ std::optional<std::string> Exchange::corrupt() {
     const auto row_bytes = static_cast<std::size_t>(options_.hidden) * size_of(received.rows.dtype());
     const std::size_t byte = random.below(row_bytes);
     flat_row(received.rows, row)[byte] ^= std::byte{0xFF};
-    return fmt::format("byte {} of row {} at rank {}", byte, row, rank);
+    return diagnostics::format("byte {} of row {} at rank {}", byte, row, rank);
   }
   return std::nullopt;
 }

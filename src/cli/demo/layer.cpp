@@ -67,7 +67,7 @@ void Layer::embed(std::string_view text, std::size_t position, std::span<std::ui
   constexpr std::array kShare = {1.0F, 0.5F, 0.25F};
   const std::size_t hidden = row.size();
   for (std::size_t i = 0; i < hidden; ++i) {
-    const double rate = std::pow(10000.0, -static_cast<double>(i / 2 * 2) / static_cast<double>(hidden));
+    const double rate = std::pow(10000.0, -static_cast<double>(i - i % 2) / static_cast<double>(hidden));
     const double angle = static_cast<double>(position) * rate;
     float sum = static_cast<float>(0.25 * (i % 2 == 0 ? std::sin(angle) : std::cos(angle)));
     for (std::size_t back = 0; back < kShare.size() && back <= position; ++back) {

@@ -2,8 +2,8 @@
 #include "cli/demo/options.hpp"
 
 #include "cli/names.hpp"
+#include "diagnostics/format.hpp"
 
-#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 
 #include <memory>
@@ -44,10 +44,10 @@ Options checked(const Parsed& parsed) {
     throw UsageError("--levels is none; with --layout rank_major a row is a rank's partial sum, so it takes rank");
   }
   if (options.hidden % 8 != 0) {
-    throw UsageError(fmt::format("--hidden is {}; it takes multiples of 8", options.hidden));
+    throw UsageError(diagnostics::format("--hidden is {}; it takes multiples of 8", options.hidden));
   }
   if (options.top_k > options.experts) {
-    throw UsageError(fmt::format("--top-k is {}, more than the {} experts", options.top_k, options.experts));
+    throw UsageError(diagnostics::format("--top-k is {}, more than the {} experts", options.top_k, options.experts));
   }
   choose_groups(options);
   return options;

@@ -2,11 +2,11 @@
 #include "cli/demo/report.hpp"
 
 #include "cli/names.hpp"
+#include "diagnostics/format.hpp"
 #include "reference/row_codec.hpp"
 
 #include <railyard/version.hpp>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
@@ -33,24 +33,24 @@ double saved_percent(const Totals& totals) {
 
 void print_rows(std::FILE* stream, const Options& options, const Totals& totals) {
   const bool sources = options.ranks <= kMostColumns;
-  fmt::print(stream, "\nrank  tokens    rows");
+  diagnostics::print(stream, "\nrank  tokens    rows");
   for (int source = 0; sources && source < options.ranks; ++source) {
-    fmt::print(stream, " {:>6}", fmt::format("from {}", source));
+    diagnostics::print(stream, " {:>6}", diagnostics::format("from {}", source));
   }
-  fmt::print(stream, "   entries per expert: min   mean    max\n");
+  diagnostics::print(stream, "   entries per expert: min   mean    max\n");
   for (std::size_t rank = 0; rank < totals.rows.size(); ++rank) {
-    fmt::print(stream, "{:>4} {:>7} {:>7}", rank, totals.tokens[rank], sum_of(totals.rows[rank]));
+    diagnostics::print(stream, "{:>4} {:>7} {:>7}", rank, totals.tokens[rank], sum_of(totals.rows[rank]));
     for (std::size_t source = 0; sources && source < totals.rows.size(); ++source) {
-      fmt::print(stream, " {:>6}", totals.rows[rank][source]);
+      diagnostics::print(stream, " {:>6}", totals.rows[rank][source]);
     }
     const std::vector<std::int64_t>& entries = totals.expert_entries[rank];
     if (entries.empty()) {
-      fmt::print(stream, "   (no experts)\n");
+      diagnostics::print(stream, "   (no experts)\n");
       continue;
     }
     const auto [least, most] = std::minmax_element(entries.begin(), entries.end());
-    fmt::print(stream, "   {:>23} {:>6.1f} {:>6}\n", *least,
-               static_cast<double>(sum_of(entries)) / static_cast<double>(entries.size()), *most);
+    diagnostics::print(stream, "   {:>23} {:>6.1f} {:>6}\n", *least,
+                       static_cast<double>(sum_of(entries)) / static_cast<double>(entries.size()), *most);
   }
 }
 
@@ -84,32 +84,35 @@ void Totals::add_routes(const Options& options, const Exchange& exchange) {
 }
 
 void print_report(std::FILE* stream, const Options& options, std::size_t text_bytes, const Totals& totals) {
-  fmt::print(stream, "railyard {}: a Mixture-of-Experts layer over {} ranks (threads)\n", version(), options.ranks);
-  fmt::print(stream, "text      {}, {} bytes; each byte is a token; {} {} of up to {} tokens per rank\n",
-             options.text.empty() ? "built in" : options.text, text_bytes, totals.steps,
-             totals.steps == 1 ? "step" : "steps", options.tokens);
-  fmt::print(stream, "layer     hidden {}, {} SwiGLU experts of width {}, top-{} in {} of {} groups, seed {}\n",
-             options.hidden, options.experts, options.intermediate, options.top_k, options.kept_groups, options.groups,
-             options.seed);
-  fmt::print(stream, "exchange  {}, {}, codec {}, levels {}\n", name(options.mode), name(options.layout),
-             name(options.codec), name(options.levels));
+  diagnostics::print(stream, "railyard {}: a Mixture-of-Experts layer over {} ranks (threads)\n", version(),
+                     options.ranks);
+  diagnostics::print(stream, "text      {}, {} bytes; each byte is a token; {} {} of up to {} tokens per rank\n",
+                     options.text.empty() ? "built in" : options.text, text_bytes, totals.steps,
+                     totals.steps == 1 ? "step" : "steps", options.tokens);
+  diagnostics::print(stream, "layer     hidden {}, {} SwiGLU experts of width {}, top-{} in {} of {} groups, seed {}\n",
+                     options.hidden, options.experts, options.intermediate, options.top_k, options.kept_groups,
+                     options.groups, options.seed);
+  diagnostics::print(stream, "exchange  {}, {}, codec {}, levels {}\n", name(options.mode), name(options.layout),
+                     name(options.codec), name(options.levels));
   for (const std::string& corrupted : totals.corrupted) {
-    fmt::print(stream, "corrupted {}\n", corrupted);
+    diagnostics::print(stream, "corrupted {}\n", corrupted);
   }
   print_rows(stream, options, totals);
-  fmt::print(stream, "\nbytes over links: dispatch {:.2f} MB, combine {:.2f} MB\n", megabytes(totals.dispatch_bytes),
-             megabytes(totals.combine_bytes));
+  diagnostics::print(stream, "\nbytes over links: dispatch {:.2f} MB, combine {:.2f} MB\n",
+                     megabytes(totals.dispatch_bytes), megabytes(totals.combine_bytes));
   if (totals.dispatch_bytes < totals.undeduplicated_bytes) {
-    fmt::print(stream,
-               "a copy per (token, expert on another rank) would be {:.2f} MB: sending each rank a token once saves "
-               "{:.1f} %\n",
-               megabytes(totals.undeduplicated_bytes), saved_percent(totals));
+    diagnostics::print(
+        stream,
+        "a copy per (token, expert on another rank) would be {:.2f} MB: sending each rank a token once saves "
+        "{:.1f} %\n",
+        megabytes(totals.undeduplicated_bytes), saved_percent(totals));
   } else {
-    fmt::print(stream, "this layout was sent a copy per (token, expert on another rank): nothing saved\n");
+    diagnostics::print(stream, "this layout was sent a copy per (token, expert on another rank): nothing saved\n");
   }
   const StageSeconds& seconds = totals.seconds;
-  fmt::print(stream, "time, slowest rank: gate {:.1f} ms, dispatch {:.1f} ms, experts {:.1f} ms, combine {:.1f} ms\n",
-             1e3 * seconds.gate, 1e3 * seconds.dispatch, 1e3 * seconds.experts, 1e3 * seconds.combine);
+  diagnostics::print(stream,
+                     "time, slowest rank: gate {:.1f} ms, dispatch {:.1f} ms, experts {:.1f} ms, combine {:.1f} ms\n",
+                     1e3 * seconds.gate, 1e3 * seconds.dispatch, 1e3 * seconds.experts, 1e3 * seconds.combine);
 }
 
 std::string verdict(const Options& options, const Totals& totals) {
@@ -119,12 +122,12 @@ std::string verdict(const Options& options, const Totals& totals) {
     std::string text = "verified: no";
     for (const Comparison* comparison : {&result.rows, &result.combined, &result.dense}) {
       if (!comparison->equal()) {
-        text += fmt::format("{} {}",
-                            comparison == &result.rows       ? ", received rows:"
-                            : comparison == &result.combined ? ", combine:"
-                                                             : ", output:",
-                            fmt::format("{} of {} wrong, first {}", comparison->different, comparison->compared,
-                                        comparison->first_difference));
+        text += diagnostics::format("{} {}",
+                                    comparison == &result.rows       ? ", received rows:"
+                                    : comparison == &result.combined ? ", combine:"
+                                                                     : ", output:",
+                                    diagnostics::format("{} of {} wrong, first {}", comparison->different,
+                                                        comparison->compared, comparison->first_difference));
       }
     }
     return text;
@@ -132,13 +135,14 @@ std::string verdict(const Options& options, const Totals& totals) {
   const std::string dense =
       options.levels == ReductionLevels::none
           ? std::string("the dense layer bit for bit")
-          : fmt::format("the dense layer within the bound of rounding partial sums (largest error {:.2f} of it)",
-                        result.largest_error);
+          : diagnostics::format(
+                "the dense layer within the bound of rounding partial sums (largest error {:.2f} of it)",
+                result.largest_error);
   std::int64_t rows = 0;
   for (const auto& from_sources : totals.rows) {
     rows += sum_of(from_sources);
   }
-  return fmt::format(
+  return diagnostics::format(
       "verified: yes, {} received rows and the combine of {} tokens equal the reference bit for bit; the output equals "
       "{}",
       rows, tokens, dense);

@@ -4,9 +4,8 @@
 #include "cli/parallel.hpp"
 #include "cli/rows.hpp"
 #include "codecs/element.hpp"
+#include "diagnostics/format.hpp"
 #include "reference/row_codec.hpp"
-
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
@@ -141,7 +140,7 @@ void verify_dense(const Options& options, const Layer& layer, const RankState& s
           same = same && share <= 1.0;  // false for NaN
         }
       }
-      compared.count(same, [&] { return fmt::format("token {} of rank {} in the dense layer", token, rank); });
+      compared.count(same, [&] { return diagnostics::format("token {} of rank {} in the dense layer", token, rank); });
     }
     const std::lock_guard lock(mutex);
     result.dense.add(compared);
