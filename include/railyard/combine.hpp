@@ -28,9 +28,10 @@ struct CombineOptions {
 
 /// What became of a combine.
 struct Combined {
-  Status status;
   Event event;
-  /// Throws an Error if the status is not ok.
+  /// Waits as `event` does.
+  [[nodiscard]] const Status& status() const { return event.status(); }
+  /// Waits; throws an Error if the status is not ok.
   RAILYARD_API void check() const;
 };
 

@@ -68,10 +68,11 @@ struct Dispatched {
   /// Weights of the entries, fp32, with the shape of `route.expert_ids()`; undefined if none were sent.
   Tensor weights;
   Route route;
-  Status status;
   Event event;
 
-  /// Throws an Error if the status is not ok.
+  /// The status of this dispatch: the route's, unless a heap was too full for its rows. Waits as `event` does.
+  [[nodiscard]] const Status& status() const { return event.status(); }
+  /// Waits; throws an Error if the status is not ok.
   RAILYARD_API void check() const;
 };
 

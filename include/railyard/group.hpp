@@ -23,7 +23,7 @@ namespace railyard {
 
 struct TestHooks;  // src/api/test_hooks.hpp
 
-/// Equal on all ranks (found at creation, naming the field and both values), except `timeout`.
+/// Equal on all ranks (found at creation, naming the field and both values), except `timeout` and `num_sms`.
 struct GroupOptions {
   int num_experts = 0;  // in [1, 1'048'576]
   int max_top_k = 0;    // in [1, 32]
@@ -43,6 +43,9 @@ struct GroupOptions {
   std::size_t heap_bytes = 0;
   /// Address space reserved for `grow_heap`. 0: as large as the heap, which then cannot grow.
   std::size_t heap_limit_bytes = 0;
+  /// CUDA: the most SMs that an operation takes, every kernel of it, in [1, 64]. 0: 16, or 20 for dispatches that
+  /// quantise, or what this device's ranks can have together. All ranks of one device take theirs at the same time.
+  int num_sms = 0;
   /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
   std::chrono::nanoseconds timeout{0};
   /// For the library's tests.
@@ -59,6 +62,7 @@ struct GroupStatistics {
   std::size_t heap_bytes = 0;
   std::size_t heap_bytes_in_use = 0;
   std::size_t heap_bytes_peak = 0;
+  int num_sms = 0;  // most SMs of one operation; 0 on the host
 };
 
 /// One rank's handle. Calls marked *collective* are made by all ranks, in the same order; each may be refused before
@@ -80,7 +84,8 @@ class RAILYARD_API Group {
   /// Bytes of heap for `max_in_flight` dispatches of worst-case capacity in `layout`, held together with as many
   /// combine inputs, and the group's own control and wire memory. Does not allocate. Throws like the constructor.
   [[nodiscard]] static std::size_t bytes_needed(const GroupOptions& options, int world_size,
-                                                Layout layout = Layout::rank_major);
+                                                Layout layout = Layout::rank_major,
+                                                DeviceKind device = DeviceKind::host);
 
   [[nodiscard]] int rank() const;
   [[nodiscard]] int size() const;
@@ -116,7 +121,7 @@ class RAILYARD_API Group {
 
   /// Local. A tensor in this rank's heap; rows are padded to 16 bytes. Throws RY-HEAP-EXHAUSTED with bytes wanted and
   /// free.
-  [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype);
+  [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype, Stream stream = {});
   /// Collective. Adds `bytes` to every rank's heap, up to heap_limit_bytes. RY-TIMEOUT and RY-OPERATION-MISMATCH of
   /// this call change nothing, and it may be repeated.
   void grow_heap(std::size_t bytes);

@@ -28,6 +28,11 @@ struct Origin {
 /// Immutable; owns its memory; copies share it. Valid until the last copy is gone, usable any number of times, in any
 /// order, beside newer routes of the same group. All counts are after dropping and exclude padding; offsets include it.
 /// A moved-from or default-constructed route throws RY-DESTROYED on use.
+///
+/// On CUDA the counts and the status are made by the device: num_tokens, the counts, num_rows, num_dropped and status
+/// wait on the host for the operation that makes the route, and throw what `Event::synchronize` throws. Layout,
+/// alignment, top_k, capacity and the tensors do not wait. For a route captured into a graph they tell, without
+/// waiting, about the latest replay that has ended.
 class RAILYARD_API Route {
  public:
   Route() = default;
@@ -59,6 +64,9 @@ class RAILYARD_API Route {
   [[nodiscard]] ConstTensorView receive_counts() const;
   /// Entries per local expert, int32 `[local experts]`. Also in rank_major; zero for routes made from a mask.
   [[nodiscard]] ConstTensorView expert_counts() const;
+  /// The same where the rows are, int32 `[local experts]`, for a grouped GEMM: in stream order, without a wait. On the
+  /// host the lease is empty, and the values live as long as the route.
+  [[nodiscard]] Tensor device_expert_counts() const;
   /// First row of each local expert, int32 `[local experts + 1]`, the last one the end with padding. expert_major:
   /// group starts; expert_slots: multiples of the capacity; rank_major: all zero.
   [[nodiscard]] ConstTensorView expert_offsets() const;

@@ -51,11 +51,11 @@ enum class OverflowPolicy : std::uint8_t {
 /// What a dispatch writes to payload rows above the count. (Ids and weights there are always -1 and 0.)
 enum class Tail : std::uint8_t { untouched, zero, poison };
 
-enum class DeviceKind : std::uint8_t { host };
+enum class DeviceKind : std::uint8_t { host, cuda };
 
 struct Device {
   DeviceKind kind = DeviceKind::host;
-  int index = 0;
+  int index = 0;  // of cuda devices, as the CUDA runtime counts them
   friend bool operator==(const Device&, const Device&) = default;
 };
 

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace railyard {
 
@@ -27,6 +28,9 @@ struct WorldOptions {
   /// Lines below `log_level` are dropped; RAILYARD_LOG has the last word. Without a callback they go to stderr.
   LogLevel log_level = LogLevel::warn;
   LogCallback log = {};
+  /// Where the ranks are: rank r is on devices[r % devices.size()]. Empty: all on the host. A device is named as often
+  /// as it should hold ranks in turn: several ranks on one GPU are virtual ranks, which run the same kernels.
+  std::vector<Device> devices = {};
 };
 
 /// One participant: its index, its device, and the out-of-band collectives that groups are created with.
@@ -45,7 +49,7 @@ class RAILYARD_API Rank {
   void abort(std::string_view reason);
 
   /// For the library.
-  Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, std::shared_ptr<diagnostics::Log> log,
+  Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
        std::chrono::nanoseconds timeout, int debug);
   [[nodiscard]] const std::shared_ptr<bootstrap::Bootstrap>& bootstrap() const noexcept { return bootstrap_; }
   [[nodiscard]] const std::shared_ptr<diagnostics::Log>& log() const noexcept { return log_; }
@@ -54,6 +58,7 @@ class RAILYARD_API Rank {
 
  private:
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
+  Device device_;
   std::shared_ptr<diagnostics::Log> log_;
   std::chrono::nanoseconds timeout_;
   int debug_;
@@ -62,8 +67,10 @@ class RAILYARD_API Rank {
 /// Ranks as threads of this process.
 class RAILYARD_API World {
  public:
-  /// `size` ranks on the host. Throws RY-INVALID-ARGUMENT outside [1, 4096], RY-ENVIRONMENT for a variable that
-  /// cannot be read.
+  /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a
+  /// variable that cannot be read, RY-UNSUPPORTED for devices that this build or machine cannot use, with the reason:
+  /// no CUDA part, an old driver, compute capability below 9.0, and with several ranks on a GPU fewer than 32 device
+  /// connections (CUDA_DEVICE_MAX_CONNECTIONS=32, set before the process first uses CUDA).
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
   World(World&&) noexcept;
   World& operator=(World&&) noexcept;

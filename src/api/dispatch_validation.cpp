@@ -149,7 +149,7 @@ void check_matrix(const char* what, const ConstTensorView& view, std::int64_t co
 
 void check_own_route(const GroupFacts& facts, const Route& route) {
   if (!route) throw Error(ErrorCode::destroyed, "the route holds nothing: default-constructed or moved from");
-  require(route.state()->pool() == facts.routes, "the route belongs to another group");
+  require(route.state()->owner() == facts.routes, "the route belongs to another group");
 }
 
 DispatchRequest check_dispatch(const GroupFacts& facts, const ConstTensorView& x, const ConstTensorView& top_k_ids,

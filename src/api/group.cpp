@@ -16,24 +16,30 @@ GroupState& use(const std::shared_ptr<GroupState>& state) {
 }
 
 // Whole operations receive what they sent: nothing older may be pending.
-template <typename Ring>
-void require_none_pending(const Ring& ring, const char* operation) {
-  if (!ring.empty()) {
+void require_none_pending(const PendingCounts& pending, const char* operation) {
+  if (pending.size() > 0) {
     throw Error(ErrorCode::in_flight,
-                diagnostics::format("{} with {} send parts pending; receive them first", operation, ring.size()));
+                diagnostics::format("{} with {} send parts pending; receive them first", operation, pending.size()));
   }
+}
+
+std::shared_ptr<GroupState> make_group(Rank& rank, const GroupOptions& complete_options) {
+#ifdef RAILYARD_CUDA
+  if (rank.device().kind == DeviceKind::cuda) return api::make_cuda_group(rank, complete_options);
+#endif
+  return api::make_host_group(rank, complete_options);
 }
 
 }  // namespace
 
 Group::Group(Rank& rank, const GroupOptions& options)
-    : state_(std::make_shared<GroupState>(rank, api::complete_options(options, rank.world_size()))) {}
+    : state_(make_group(rank, api::complete_options(options, rank.world_size(), rank.device().kind))) {}
 Group::Group(Group&&) noexcept = default;
 Group& Group::operator=(Group&&) noexcept = default;
 Group::~Group() = default;
 
-std::size_t Group::bytes_needed(const GroupOptions& options, int world_size, Layout layout) {
-  return api::bytes_needed(api::complete_options(options, world_size), world_size, layout);
+std::size_t Group::bytes_needed(const GroupOptions& options, int world_size, Layout layout, DeviceKind device) {
+  return api::bytes_needed(api::complete_options(options, world_size, device), world_size, layout, device);
 }
 
 int Group::rank() const { return use(state_).rank; }
@@ -41,70 +47,75 @@ int Group::size() const { return use(state_).size; }
 const GroupOptions& Group::options() const { return use(state_).options; }
 int Group::local_experts() const { return options().placement.local_experts(rank()); }
 
-Dispatched Group::dispatch(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options, Stream) {
+Dispatched Group::dispatch(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options,
+                           Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
   require_none_pending(state.dispatches(), "dispatch");
-  return state.receive_dispatch(state.send(api::check_dispatch(state.facts(), x, top_k_ids, options)));
+  return state.receive_dispatch(state.send(api::check_dispatch(state.facts(), x, top_k_ids, options), stream), stream);
 }
 
-Dispatched Group::dispatch(ConstTensorView x, const Route& route, const PayloadOptions& options, Stream) {
+Dispatched Group::dispatch(ConstTensorView x, const Route& route, const PayloadOptions& options, Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
   require_none_pending(state.dispatches(), "dispatch");
-  return state.receive_dispatch(state.send(api::check_routed_dispatch(state.facts(), x, route, options)));
+  return state.receive_dispatch(state.send(api::check_routed_dispatch(state.facts(), x, route, options), stream),
+                                stream);
 }
 
 PendingDispatch Group::dispatch_send(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options,
-                                     Stream) {
+                                     Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
-  return {state_, state.send(api::check_dispatch(state.facts(), x, top_k_ids, options))};
+  return {state_, state.send(api::check_dispatch(state.facts(), x, top_k_ids, options), stream)};
 }
 
-PendingDispatch Group::dispatch_send(ConstTensorView x, const Route& route, const PayloadOptions& options, Stream) {
+PendingDispatch Group::dispatch_send(ConstTensorView x, const Route& route, const PayloadOptions& options,
+                                     Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
-  return {state_, state.send(api::check_routed_dispatch(state.facts(), x, route, options))};
+  return {state_, state.send(api::check_routed_dispatch(state.facts(), x, route, options), stream)};
 }
 
-Route Group::route(ConstTensorView top_k_ids, const RouteOptions& options, Stream) {
+Route Group::route(ConstTensorView top_k_ids, const RouteOptions& options, Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
   require_none_pending(state.dispatches(), "route");
-  return state.receive_dispatch(state.send(api::check_route(state.facts(), top_k_ids, options))).route;
+  return state.receive_dispatch(state.send(api::check_route(state.facts(), top_k_ids, options), stream), stream).route;
 }
 
-Route Group::route_from_mask(ConstTensorView mask, const RouteOptions& options, Stream) {
+Route Group::route_from_mask(ConstTensorView mask, const RouteOptions& options, Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
   require_none_pending(state.dispatches(), "route_from_mask");
-  return state.receive_dispatch(state.send(api::check_route_from_mask(state.facts(), mask, options))).route;
+  return state.receive_dispatch(state.send(api::check_route_from_mask(state.facts(), mask, options), stream), stream)
+      .route;
 }
 
-Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options, Stream) {
+Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,
+                        Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
   require_none_pending(state.combines(), "combine");
-  return state.receive_combine(state.send(api::check_combine(state.facts(), y, route, out, options)));
+  return state.receive_combine(state.send(api::check_combine(state.facts(), y, route, out, options), stream), stream);
 }
 
 PendingCombine Group::combine_send(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,
-                                   Stream) {
+                                   Stream stream) {
   GroupState& state = use(state_);
   state.check_active();
-  return {state_, state.send(api::check_combine(state.facts(), y, route, out, options))};
+  return {state_, state.send(api::check_combine(state.facts(), y, route, out, options), stream)};
 }
 
-Tensor Group::allocate(std::initializer_list<std::int64_t> shape, DType dtype) {
-  return use(state_).allocate(shape, dtype);
+Tensor Group::allocate(std::initializer_list<std::int64_t> shape, DType dtype, Stream stream) {
+  return use(state_).allocate(shape, dtype, stream);
 }
 
 void Group::grow_heap(std::size_t bytes) { use(state_).grow_heap(bytes); }
 
 void Group::set_timeout(std::chrono::nanoseconds timeout) {
   api::require(timeout.count() > 0, "set_timeout of {} ns; more than 0", timeout.count());
-  use(state_).waiter().set_timeout(timeout);
+  use(state_).set_timeout(timeout);
 }
 
 GroupStatistics Group::statistics() const { return use(state_).statistics(); }

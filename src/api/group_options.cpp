@@ -6,6 +6,7 @@
 #include "low_latency/wire_layout.hpp"
 #include "routing/block_layout.hpp"
 #include "symmetric_memory/block_allocator.hpp"
+#include "throughput/cuda_group_memory.hpp"
 #include "transports/peer_exchange.hpp"
 
 #include <algorithm>
@@ -24,6 +25,7 @@ constexpr int kMaxTopK = 32;
 constexpr int kMaxTokens = 1 << 24;
 constexpr int kMaxHidden = 1 << 20;
 constexpr int kMaxInFlight = 16;
+constexpr int kMaxSms = 64;  // more are slower
 
 std::size_t block(std::size_t bytes) { return symmetric_memory::BlockAllocator::round_up(bytes); }
 
@@ -39,6 +41,8 @@ void check_limits(const GroupOptions& options, int world_size) {
   require(options.max_in_flight >= 1 && options.max_in_flight <= kMaxInFlight,
           "max_in_flight is {}; 1 to {} are supported", options.max_in_flight, kMaxInFlight);
   require(options.timeout.count() >= 0, "timeout is {} ns; at least 0", options.timeout.count());
+  require(options.num_sms >= 0 && options.num_sms <= kMaxSms, "num_sms is {}; 1 to {}, or 0 for the default",
+          options.num_sms, kMaxSms);
   require_enumerator("mode", options.mode, Mode::low_latency);
   require_enumerator("row_dtype", options.row_dtype, DType::int64);
   require_enumerator("levels", options.levels, ReductionLevels::rank);
@@ -52,6 +56,16 @@ void check_limits(const GroupOptions& options, int world_size) {
           options.placement.num_ranks(), world_size);
   require(options.placement.num_experts() == options.num_experts, "placement has {} experts, num_experts is {}",
           options.placement.num_experts(), options.num_experts);
+}
+
+void check_cuda(const GroupOptions& options, int world_size) {
+  if (world_size > throughput::kCudaMaxRanks) {
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("a CUDA group of {} ranks; up to {}", world_size, throughput::kCudaMaxRanks));
+  }
+  if (options.mode == Mode::low_latency) {
+    throw Error(ErrorCode::unsupported, "mode low_latency on CUDA; groups on GPUs have mode throughput so far");
+  }
 }
 
 // A field that must agree, as a number, and how its values read.
@@ -83,22 +97,42 @@ std::vector<Field> fields_of(const GroupOptions& options) {
           {"testing.first_epoch", options.testing ? static_cast<std::int64_t>(options.testing->first_epoch) : 0}};
 }
 
+// Rank-major dispatches of `rows` rows each, their routes, as many combine inputs, and the group's own memory.
+std::size_t cuda_bytes_needed(const GroupOptions& options, int world_size, std::int64_t rows) {
+  using throughput::CudaRowShape;
+  const std::size_t row_bytes = static_cast<std::size_t>(options.hidden) * size_of(options.row_dtype);
+  const std::size_t scale_bytes = static_cast<std::size_t>((options.hidden + 127) / 128) * sizeof(float);
+  const auto shape = CudaRowShape::of(row_bytes, scale_bytes);
+  const std::size_t dispatched =
+      block(throughput::CudaPayloadLayout::of(rows, shape, options.max_top_k).bytes) +
+      block(throughput::CudaMetadataLayout::of(rows, options.max_top_k, options.placement.max_local_experts()).bytes) +
+      block(throughput::CudaRouteMemory::of(options.max_tokens, options.max_top_k, world_size).bytes);
+  const std::size_t outputs = block(static_cast<std::size_t>(rows) * shape.row_pitch);
+  const auto own = throughput::CudaGroupMemory::of({.num_ranks = world_size,
+                                                    .num_experts = options.num_experts,
+                                                    .max_tokens = options.max_tokens,
+                                                    .max_top_k = options.max_top_k,
+                                                    .num_slots = options.max_in_flight});
+  return block(own.bytes) + static_cast<std::size_t>(options.max_in_flight) * (dispatched + outputs);
+}
+
 }  // namespace
 
-GroupOptions complete_options(const GroupOptions& options, int world_size) {
+GroupOptions complete_options(const GroupOptions& options, int world_size, DeviceKind device) {
   require(world_size >= 1 && world_size <= kMaxRanks, "a group of {} ranks; 1 to {} are supported", world_size,
           kMaxRanks);
   check_limits(options, world_size);
+  if (device == DeviceKind::cuda) check_cuda(options, world_size);
   GroupOptions complete = options;
   if (complete.placement.empty()) complete.placement = Placement::contiguous(options.num_experts, world_size);
-  if (complete.heap_bytes == 0) complete.heap_bytes = bytes_needed(complete, world_size, Layout::rank_major);
+  if (complete.heap_bytes == 0) complete.heap_bytes = bytes_needed(complete, world_size, Layout::rank_major, device);
   if (complete.heap_limit_bytes == 0) complete.heap_limit_bytes = complete.heap_bytes;
   require(complete.heap_limit_bytes >= complete.heap_bytes, "heap_limit_bytes is {}, below heap_bytes, which is {}",
           complete.heap_limit_bytes, complete.heap_bytes);
   return complete;
 }
 
-std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout layout) {
+std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout layout, DeviceKind device) {
   const int local_experts = options.placement.max_local_experts();
   const std::int64_t capacity = routing::default_capacity(layout, world_size, options.max_tokens, options.max_top_k,
                                                           local_experts, /*alignment=*/128);
@@ -110,6 +144,7 @@ std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout lay
   require(options.max_in_flight * total_rows * row_bytes < 0x1p62,
           "a heap for {} dispatches of {} rows of {} bytes; the sum must be below 2^62 bytes", options.max_in_flight,
           rows, shape.row_pitch);
+  if (device == DeviceKind::cuda) return cuda_bytes_needed(options, world_size, rows);
   const std::size_t dispatched = block(routing::PayloadLayout::of(rows, shape, ids_per_row).bytes) +
                                  block(routing::MetadataLayout::of(rows, ids_per_row).bytes);
   const std::size_t outputs = block(static_cast<std::size_t>(rows) * shape.row_pitch);

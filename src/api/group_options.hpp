@@ -11,12 +11,12 @@
 
 namespace railyard::api {
 
-/// Throws RY-INVALID-ARGUMENT with value and limit. Returns the options with an empty placement and a zero heap budget
-/// replaced by what they stand for.
-[[nodiscard]] GroupOptions complete_options(const GroupOptions& options, int world_size);
+/// Throws RY-INVALID-ARGUMENT with value and limit, RY-UNSUPPORTED for what the device's backend does not do. Returns
+/// the options with an empty placement and a zero heap budget replaced by what they stand for.
+[[nodiscard]] GroupOptions complete_options(const GroupOptions& options, int world_size, DeviceKind device);
 
 /// Group::bytes_needed for complete options.
-[[nodiscard]] std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout layout);
+[[nodiscard]] std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout layout, DeviceKind device);
 
 /// Collective. Throws RY-CONFIG-MISMATCH, on every rank, naming the first field that differs and both values.
 void compare_options(const GroupOptions& options, bootstrap::Bootstrap& bootstrap, std::chrono::nanoseconds timeout);

@@ -3,69 +3,32 @@
 
 #include "api/group_options.hpp"
 #include "api/require.hpp"
-#include "api/test_hooks.hpp"
 
 #include <exception>
 #include <utility>
+#include <vector>
 
 namespace railyard {
 
 using transports::Operation;
 
-namespace {
-
-std::chrono::nanoseconds deadline_of(const Rank& rank, const GroupOptions& options) {
+std::chrono::nanoseconds api::deadline_of(const Rank& rank, const GroupOptions& options) {
   return options.timeout.count() > 0 ? options.timeout : rank.timeout();
 }
-
-std::shared_ptr<symmetric_memory::SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options) {
-  api::compare_options(options, *rank.bootstrap(), deadline_of(rank, options));
-  return std::make_shared<symmetric_memory::SymmetricHeap>(*rank.bootstrap(), options.heap_bytes,
-                                                           options.heap_limit_bytes, deadline_of(rank, options));
-}
-
-transports::PeerExchangeOptions exchange_options(const GroupOptions& options) {
-  transports::PeerExchangeOptions exchange{.num_experts = options.num_experts, .num_slots = options.max_in_flight};
-  if (options.testing) {
-    exchange.first_epoch = options.testing->first_epoch;
-    exchange.at_stage = options.testing->at_stage;
-  }
-  return exchange;
-}
-
-}  // namespace
 
 GroupState::GroupState(Rank& owner, GroupOptions complete_options)
     : options(std::move(complete_options)),
       rank(owner.index()),
       size(owner.world_size()),
+      device(owner.device()),
       bootstrap_(owner.bootstrap()),
       log_(owner.log()),
-      abort_(std::make_shared<bootstrap::AbortFlag>()),
-      heap_(make_heap(owner, options)),
-      exchange_(rank, size, heap_, exchange_options(options),
-                {rank, size, deadline_of(owner, options), bootstrap_->abort_flag(), abort_, log_}),
-      routes_(std::make_shared<routing::RoutePool>()),
-      steps_(options, options.placement, exchange_, routes_, owner.debug() > 0),
-      throughput_dispatch_(steps_, exchange_),
-      combine_(options, exchange_),
-      dispatches_(options.max_in_flight),
-      combines_(options.max_in_flight) {
-  if (options.mode == Mode::low_latency) low_latency_dispatch_.emplace(options, steps_, exchange_);
-  // Nobody writes to a peer before the peer's words have their first values.
-  bootstrap_->all_gather(nullptr, nullptr, 0, "created a group", deadline_of(owner, options));
-}
+      abort_(std::make_shared<bootstrap::AbortFlag>()) {}
 
-api::GroupFacts GroupState::facts() const {
-  return {.options = options,
-          .placement = options.placement,
-          .rank = rank,
-          .routes = routes_.get(),
-          .heap = heap_->own().base(),
-          .heap_limit = heap_->own().limit()};
-}
-
-void GroupState::check_active() const {
+void GroupState::check_active() {
+  if (!suspended_) {
+    if (std::string failure = device_failure(); !failure.empty()) suspend(std::move(failure));
+  }
   if (suspended_)
     throw Error(ErrorCode::suspended, diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
   for (const auto& flag : {abort_, bootstrap_->abort_flag()}) {
@@ -80,7 +43,7 @@ void GroupState::suspend(std::string reason) noexcept {
   if (suspended_) return;
   suspended_ = true;
   suspension_ = std::move(reason);
-  heap_->own().quarantine();  // a peer may be late, and still write to what was granted
+  heap().quarantine();  // a peer may be late, and still write to what was granted
 }
 
 void GroupState::abandon(std::string_view operation) noexcept {
@@ -101,75 +64,63 @@ auto GroupState::guarded(Part part) {
   }
 }
 
-std::uint64_t GroupState::send(transports::DispatchRequest&& request) {
+std::uint64_t GroupState::send(transports::DispatchRequest&& request, Stream stream) {
   check_active();
-  if (dispatches_.full()) {
-    throw Error(ErrorCode::in_flight,
-                diagnostics::format("{} with {} dispatches pending; max_in_flight is {}", name(request.operation),
-                                    dispatches_.size(), dispatches_.capacity()));
+  const auto slots = static_cast<std::size_t>(options.max_in_flight);
+  if (dispatches_.size() == slots) {
+    throw Error(ErrorCode::in_flight, diagnostics::format("{} with {} dispatches pending; max_in_flight is {}",
+                                                          name(request.operation), dispatches_.size(), slots));
   }
   const Operation operation = request.operation;
-  transports::DispatchOperation& pending = dispatches_.next();
-  steps_.prepare(std::move(request), pending);  // nothing is sent: a failure here consumes nothing
-  return guarded([&] {
-    if (log_->enabled(LogLevel::debug)) {
-      log_->write(LogLevel::debug, diagnostics::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
-    }
-    statistics_.wire_bytes +=
-        low_latency_dispatch_ ? low_latency_dispatch_->send(pending) : throughput_dispatch_.send(pending);
-    const bool is_route = operation == Operation::route || operation == Operation::route_from_mask;
-    ++(is_route ? statistics_.routes : statistics_.dispatches);
-    return dispatches_.push();
-  });
+  const std::size_t slot = dispatches_.newest % slots;
+  prepare_dispatch(slot, std::move(request), stream);  // nothing is sent: a failure here consumes nothing
+  guarded([&] { start_dispatch(slot); });
+  const bool is_route = operation == Operation::route || operation == Operation::route_from_mask;
+  ++(is_route ? statistics_.routes : statistics_.dispatches);
+  return dispatches_.newest++;
 }
 
-Dispatched GroupState::receive_dispatch(std::uint64_t ticket) {
+Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
   check_active();
-  if (ticket != dispatches_.oldest()) {
+  if (ticket != dispatches_.oldest) {
     throw Error(ErrorCode::in_flight, diagnostics::format("dispatch #{} was received before #{}; receive in send order",
-                                                          ticket, dispatches_.oldest()));
+                                                          ticket, dispatches_.oldest));
   }
   return guarded([&] {
-    transports::DispatchOperation& pending = dispatches_.front();
-    Dispatched result =
-        low_latency_dispatch_ ? low_latency_dispatch_->receive(pending) : throughput_dispatch_.receive(pending);
-    dispatches_.pop();
+    Dispatched result = finish_dispatch(ticket % static_cast<std::size_t>(options.max_in_flight), stream);
+    ++dispatches_.oldest;
     return result;
   });
 }
 
-std::uint64_t GroupState::send(throughput::CombineRequest&& request) {
+std::uint64_t GroupState::send(throughput::CombineRequest&& request, Stream stream) {
   check_active();
-  if (combines_.full()) {
-    throw Error(ErrorCode::in_flight, diagnostics::format("combine with {} combines pending; max_in_flight is {}",
-                                                          combines_.size(), combines_.capacity()));
+  const auto slots = static_cast<std::size_t>(options.max_in_flight);
+  if (combines_.size() == slots) {
+    throw Error(ErrorCode::in_flight,
+                diagnostics::format("combine with {} combines pending; max_in_flight is {}", combines_.size(), slots));
   }
-  return guarded([&] {
-    throughput::CombineOperation& pending = combines_.next();
-    statistics_.bytes_copied += combine_.send(std::move(request), pending).copied;
-    if (log_->enabled(LogLevel::debug)) {
-      log_->write(LogLevel::debug, diagnostics::format("rank {}: {}", rank, transports::describe(pending.descriptor)));
-    }
-    ++statistics_.combines;
-    return combines_.push();
-  });
+  const std::size_t slot = combines_.newest % slots;
+  prepare_combine(slot, std::move(request), stream);
+  guarded([&] { start_combine(slot); });
+  ++statistics_.combines;
+  return combines_.newest++;
 }
 
-Combined GroupState::receive_combine(std::uint64_t ticket) {
+Combined GroupState::receive_combine(std::uint64_t ticket, Stream stream) {
   check_active();
-  if (ticket != combines_.oldest()) {
+  if (ticket != combines_.oldest) {
     throw Error(ErrorCode::in_flight, diagnostics::format("combine #{} was received before #{}; receive in send order",
-                                                          ticket, combines_.oldest()));
+                                                          ticket, combines_.oldest));
   }
   return guarded([&] {
-    Combined result;
-    statistics_.wire_bytes += combine_.receive(combines_.front(), result).wire;
-    combines_.pop();
+    Combined result = finish_combine(ticket % static_cast<std::size_t>(options.max_in_flight), stream);
+    ++combines_.oldest;
     return result;
   });
 }
 
-Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dtype) {
+Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dtype, Stream stream) {
   check_active();
   api::require_enumerator("dtype", dtype, DType::int64);
   const TensorView packed(nullptr, dtype, shape);  // checks the shape
@@ -180,9 +131,9 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
   Lease lease;
   if (rows > 0) {
     const std::size_t bytes = static_cast<std::size_t>(rows) * pitch;
-    lease = heap_->own().allocate(bytes);
+    lease = heap().allocate(bytes, stream);
     if (!lease) {
-      const symmetric_memory::HeapUsage usage = heap_->own().usage();
+      const symmetric_memory::HeapUsage usage = heap().usage();
       throw Error(ErrorCode::heap_exhausted,
                   diagnostics::format(
                       "rank {}: a tensor of {} bytes was wanted; {} of the heap's {} bytes are free, the longest "
@@ -193,24 +144,24 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
   std::byte* const data = lease ? lease.state()->data() : nullptr;
   switch (packed.dimensions()) {
     case 1:
-      return {TensorView(data, dtype, {columns}), std::move(lease)};
+      return {TensorView(data, dtype, {columns}, device), std::move(lease)};
     case 2:
-      return {TensorView::rows(data, dtype, packed.size(0), columns, stride), std::move(lease)};
+      return {TensorView::rows(data, dtype, packed.size(0), columns, stride, device), std::move(lease)};
     default:
       return {TensorView::strided(data, dtype, {packed.size(0), packed.size(1), columns},
-                                  {packed.size(1) * stride, stride, 1}),
+                                  {packed.size(1) * stride, stride, 1}, device),
               std::move(lease)};
   }
 }
 
 void GroupState::grow_heap(std::size_t bytes) {
   check_active();
-  const std::size_t old_bytes = heap_->own().usage().bytes;
-  api::require(bytes <= heap_->own().limit() - old_bytes, "grow_heap by {} bytes; the heap has {} and its limit is {}",
-               bytes, old_bytes, heap_->own().limit());
+  const std::size_t old_bytes = heap().usage().bytes;
+  api::require(bytes <= heap().limit() - old_bytes, "grow_heap by {} bytes; the heap has {} and its limit is {}", bytes,
+               old_bytes, heap().limit());
   std::vector<std::uint64_t> all(static_cast<std::size_t>(size));
   const std::uint64_t mine = bytes;
-  bootstrap_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", waiter().timeout());
+  bootstrap_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", timeout());
   for (std::size_t other = 0; other < all.size(); ++other) {
     if (all[other] != mine) {
       throw Error(
@@ -218,12 +169,12 @@ void GroupState::grow_heap(std::size_t bytes) {
           diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other], other));
     }
   }
-  heap_->own().grow(bytes);
+  heap().grow(bytes);
 }
 
-GroupStatistics GroupState::statistics() const {
+GroupStatistics GroupState::statistics() {
   GroupStatistics statistics = statistics_;
-  const symmetric_memory::HeapUsage usage = heap_->own().usage();
+  const symmetric_memory::HeapUsage usage = heap().usage();
   statistics.heap_bytes = usage.bytes;
   statistics.heap_bytes_in_use = usage.in_use;
   statistics.heap_bytes_peak = usage.peak;

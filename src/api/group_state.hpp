@@ -1,96 +1,103 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a Group, and the operations it has pending, share.
+// What a Group, and the operations it has pending, share: one class for each kind of device.
 #pragma once
 
 #include "api/validation.hpp"
 #include "bootstrap/bootstrap.hpp"
-#include "low_latency/host_dispatch.hpp"
+#include "diagnostics/log.hpp"
 #include "throughput/host_combine.hpp"
-#include "throughput/host_dispatch.hpp"
 #include "transports/dispatch_operation.hpp"
-#include "transports/peer_exchange.hpp"
 
 #include <railyard/group.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace railyard {
 
-/// Operations of one kind between their send and their receive part, oldest first. A ticket counts them.
-template <typename Operation>
-class PendingRing {
- public:
-  explicit PendingRing(int capacity) : operations_(static_cast<std::size_t>(capacity)) {}
-  [[nodiscard]] bool full() const noexcept { return newest_ - oldest_ == operations_.size(); }
-  [[nodiscard]] bool empty() const noexcept { return newest_ == oldest_; }
-  [[nodiscard]] std::size_t size() const noexcept { return newest_ - oldest_; }
-  [[nodiscard]] std::size_t capacity() const noexcept { return operations_.size(); }
-  [[nodiscard]] std::uint64_t newest() const noexcept { return newest_; }
-  [[nodiscard]] std::uint64_t oldest() const noexcept { return oldest_; }
-  [[nodiscard]] Operation& next() noexcept { return operations_[newest_ % operations_.size()]; }
-  [[nodiscard]] Operation& front() noexcept { return operations_[oldest_ % operations_.size()]; }
-  std::uint64_t push() noexcept { return newest_++; }
-  void pop() noexcept { ++oldest_; }
-
- private:
-  std::vector<Operation> operations_;
-  std::uint64_t oldest_ = 0;
-  std::uint64_t newest_ = 0;
+/// Send parts count up; their tickets are received in that order. A ring of operations has a slot for each.
+struct PendingCounts {
+  std::uint64_t oldest = 0;
+  std::uint64_t newest = 0;
+  [[nodiscard]] std::size_t size() const noexcept { return newest - oldest; }
 };
 
 class GroupState : public std::enable_shared_from_this<GroupState> {
  public:
+  /// Everything of `complete_options` has been compared with the peers.
   GroupState(Rank& rank, GroupOptions complete_options);
+  virtual ~GroupState() = default;
+  GroupState(const GroupState&) = delete;
+  GroupState& operator=(const GroupState&) = delete;
 
-  [[nodiscard]] std::uint64_t send(transports::DispatchRequest&& request);
-  [[nodiscard]] Dispatched receive_dispatch(std::uint64_t ticket);
-  [[nodiscard]] std::uint64_t send(throughput::CombineRequest&& request);
-  [[nodiscard]] Combined receive_combine(std::uint64_t ticket);
+  [[nodiscard]] std::uint64_t send(transports::DispatchRequest&& request, Stream stream);
+  [[nodiscard]] Dispatched receive_dispatch(std::uint64_t ticket, Stream stream);
+  [[nodiscard]] std::uint64_t send(throughput::CombineRequest&& request, Stream stream);
+  [[nodiscard]] Combined receive_combine(std::uint64_t ticket, Stream stream);
 
   /// Throws RY-SUSPENDED once the group is.
-  void check_active() const;
+  void check_active();
   /// A pending part was dropped.
   void abandon(std::string_view operation) noexcept;
   void abort(std::string_view reason) { abort_->raise(reason); }
 
-  [[nodiscard]] api::GroupFacts facts() const;
-  [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype);
+  [[nodiscard]] virtual api::GroupFacts facts() const = 0;
+  [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype, Stream stream);
   void grow_heap(std::size_t bytes);
-  [[nodiscard]] GroupStatistics statistics() const;
+  virtual void set_timeout(std::chrono::nanoseconds timeout) = 0;
+  [[nodiscard]] virtual GroupStatistics statistics();
 
   const GroupOptions options;
   const int rank;
   const int size;
+  const Device device;
 
-  [[nodiscard]] transports::Waiter& waiter() noexcept { return exchange_.waiter(); }
-  [[nodiscard]] const PendingRing<transports::DispatchOperation>& dispatches() const noexcept { return dispatches_; }
-  [[nodiscard]] const PendingRing<throughput::CombineOperation>& combines() const noexcept { return combines_; }
+  [[nodiscard]] const PendingCounts& dispatches() const noexcept { return dispatches_; }
+  [[nodiscard]] const PendingCounts& combines() const noexcept { return combines_; }
 
- private:
-  template <typename Part>
-  auto guarded(Part part);
+ protected:
+  /// Everything that may be refused without a trace. `slot` is free: it counts modulo max_in_flight.
+  virtual void prepare_dispatch(std::size_t slot, transports::DispatchRequest&& request, Stream stream) = 0;
+  virtual void start_dispatch(std::size_t slot) = 0;
+  [[nodiscard]] virtual Dispatched finish_dispatch(std::size_t slot, Stream stream) = 0;
+  virtual void prepare_combine(std::size_t slot, throughput::CombineRequest&& request, Stream stream) = 0;
+  virtual void start_combine(std::size_t slot) = 0;
+  [[nodiscard]] virtual Combined finish_combine(std::size_t slot, Stream stream) = 0;
+  /// Why the device has suspended the group, or nothing.
+  [[nodiscard]] virtual std::string device_failure() { return {}; }
+  [[nodiscard]] virtual symmetric_memory::Heap& heap() const noexcept = 0;
+  [[nodiscard]] virtual std::chrono::nanoseconds timeout() noexcept = 0;
+
   void suspend(std::string reason) noexcept;
 
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
   std::shared_ptr<diagnostics::Log> log_;
   std::shared_ptr<bootstrap::AbortFlag> abort_;
-  std::shared_ptr<symmetric_memory::SymmetricHeap> heap_;
-  transports::PeerExchange exchange_;
-  std::shared_ptr<routing::RoutePool> routes_;
-  transports::DispatchSteps steps_;
-  throughput::HostDispatch throughput_dispatch_;
-  std::optional<low_latency::HostDispatch> low_latency_dispatch_;
-  throughput::HostCombine combine_;
-  PendingRing<transports::DispatchOperation> dispatches_;
-  PendingRing<throughput::CombineOperation> combines_;
   GroupStatistics statistics_;
+
+ private:
+  template <typename Part>
+  auto guarded(Part part);
+
+  PendingCounts dispatches_;
+  PendingCounts combines_;
   bool suspended_ = false;
   std::string suspension_;
 };
+
+namespace api {
+
+[[nodiscard]] std::chrono::nanoseconds deadline_of(const Rank& rank, const GroupOptions& options);
+
+/// Collective: the group of the rank's device.
+[[nodiscard]] std::shared_ptr<GroupState> make_host_group(Rank& rank, const GroupOptions& complete_options);
+#ifdef RAILYARD_CUDA
+[[nodiscard]] std::shared_ptr<GroupState> make_cuda_group(Rank& rank, const GroupOptions& complete_options);
+#endif
+
+}  // namespace api
 
 }  // namespace railyard

@@ -23,9 +23,9 @@ PendingDispatch& PendingDispatch::operator=(PendingDispatch&& other) noexcept {
 PendingDispatch::~PendingDispatch() {
   if (group_) group_->abandon("dispatch");
 }
-Dispatched PendingDispatch::receive(Stream) {
+Dispatched PendingDispatch::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending dispatch was received twice, or moved from");
-  Dispatched result = group_->receive_dispatch(ticket_);
+  Dispatched result = group_->receive_dispatch(ticket_, stream);
   group_.reset();
   return result;
 }
@@ -45,9 +45,9 @@ PendingCombine& PendingCombine::operator=(PendingCombine&& other) noexcept {
 PendingCombine::~PendingCombine() {
   if (group_) group_->abandon("combine");
 }
-Combined PendingCombine::receive(Stream) {
+Combined PendingCombine::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending combine was received twice, or moved from");
-  const Combined result = group_->receive_combine(ticket_);
+  const Combined result = group_->receive_combine(ticket_, stream);
   group_.reset();
   return result;
 }

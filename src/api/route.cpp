@@ -8,9 +8,15 @@
 namespace railyard {
 namespace {
 
-const routing::RouteState& use(const routing::RouteState* state) {
+routing::RouteState& use(routing::RouteState* state) {
   if (!state)
     throw Error(ErrorCode::destroyed, "a route was used that holds nothing: default-constructed or moved from");
+  return *state;
+}
+
+// The same, once its values are on the host.
+const routing::RouteState& complete(routing::RouteState* state) {
+  use(state).wait();
   return *state;
 }
 
@@ -36,19 +42,20 @@ Layout Route::layout() const { return use(state_).layout; }
 int Route::alignment() const { return use(state_).alignment; }
 int Route::top_k() const { return use(state_).width(); }
 std::int64_t Route::capacity() const { return use(state_).own_capacity; }
-std::int64_t Route::num_tokens() const { return use(state_).num_tokens(); }
-ConstTensorView Route::send_counts() const { return view_of(use(state_).send_counts); }
-std::int64_t Route::num_rows() const { return use(state_).num_rows; }
-ConstTensorView Route::receive_counts() const { return view_of(use(state_).receive_counts); }
-ConstTensorView Route::expert_counts() const { return view_of(use(state_).expert_counts); }
-ConstTensorView Route::expert_offsets() const { return view_of(use(state_).expert_offsets); }
+std::int64_t Route::num_tokens() const { return complete(state_).num_tokens(); }
+ConstTensorView Route::send_counts() const { return view_of(complete(state_).send_counts); }
+std::int64_t Route::num_rows() const { return complete(state_).num_rows; }
+ConstTensorView Route::receive_counts() const { return view_of(complete(state_).receive_counts); }
+ConstTensorView Route::expert_counts() const { return view_of(complete(state_).expert_counts); }
+ConstTensorView Route::expert_offsets() const { return view_of(complete(state_).expert_offsets); }
+Tensor Route::device_expert_counts() const { return use(state_).device_expert_counts(); }
 Tensor Route::expert_ids() const { return use(state_).expert_ids; }
 Tensor Route::origins() const { return use(state_).origins; }
-const Status& Route::status() const { return use(state_).status; }
+const Status& Route::status() const { return complete(state_).status; }
 void Route::check() const { throw_unless_ok(status()); }
-std::int64_t Route::num_dropped() const { return use(state_).num_dropped; }
+std::int64_t Route::num_dropped() const { return complete(state_).num_dropped; }
 
-void Dispatched::check() const { throw_unless_ok(status); }
-void Combined::check() const { throw_unless_ok(status); }
+void Dispatched::check() const { throw_unless_ok(status()); }
+void Combined::check() const { throw_unless_ok(status()); }
 
 }  // namespace railyard

@@ -16,7 +16,8 @@ struct GroupFacts {
   const GroupOptions& options;
   const Placement& placement;
   int rank = 0;
-  const routing::RoutePool* routes = nullptr;
+  Device device{};
+  const routing::RouteOwner* routes = nullptr;
   const std::byte* heap = nullptr;  // this rank's
   std::size_t heap_limit = 0;
 };

@@ -5,10 +5,14 @@
 #include "bootstrap/thread_bootstrap.hpp"
 #include "diagnostics/environment.hpp"
 #include "diagnostics/log.hpp"
+#ifdef RAILYARD_CUDA
+#include "topology/cuda_devices.hpp"
+#endif
 
 #include <railyard/error.hpp>
 
 #include <exception>
+#include <map>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -38,15 +42,41 @@ Error name_rank(int rank, const std::exception_ptr& exception) {
   }
 }
 
+// Of ranks that share this process.
+void check_devices(const std::vector<Device>& devices, int size) {
+  std::map<int, int> ranks_on;
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    api::require_enumerator("a device's kind", devices[i].kind, DeviceKind::cuda);
+    api::require(devices[i].kind == devices.front().kind,
+                 "device {} is {} and device 0 is {}; all ranks are on one kind", i, name(devices[i].kind),
+                 name(devices.front().kind));
+  }
+  if (devices.empty() || devices.front().kind == DeviceKind::host) return;
+  for (int rank = 0; rank < size; ++rank) ++ranks_on[devices[static_cast<std::size_t>(rank) % devices.size()].index];
+#ifdef RAILYARD_CUDA
+  topology::check_cuda_devices(ranks_on);
+#else
+  throw Error(ErrorCode::unsupported,
+              "ranks on cuda devices; this build has no CUDA part (configure with "
+              "-DRAILYARD_CUDA=ON)");
+#endif
+}
+
+void use_device([[maybe_unused]] Device device) {
+#ifdef RAILYARD_CUDA
+  if (device.kind == DeviceKind::cuda) topology::use_cuda_device(device.index);
+#endif
+}
+
 }  // namespace
 
-Rank::Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, std::shared_ptr<diagnostics::Log> log,
+Rank::Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
            std::chrono::nanoseconds timeout, int debug)
-    : bootstrap_(std::move(bootstrap)), log_(std::move(log)), timeout_(timeout), debug_(debug) {}
+    : bootstrap_(std::move(bootstrap)), device_(device), log_(std::move(log)), timeout_(timeout), debug_(debug) {}
 
 int Rank::index() const noexcept { return bootstrap_->rank(); }
 int Rank::world_size() const noexcept { return bootstrap_->size(); }
-Device Rank::device() const noexcept { return {}; }
+Device Rank::device() const noexcept { return device_; }
 
 void Rank::barrier() { bootstrap_->all_gather(nullptr, nullptr, 0, "Rank::barrier", timeout_); }
 
@@ -63,7 +93,12 @@ void Rank::abort(std::string_view reason) {
 struct World::State {
   [[nodiscard]] std::vector<std::shared_ptr<bootstrap::Bootstrap>> begin_run();
 
+  [[nodiscard]] Device device_of(int rank) const {
+    return devices.empty() ? Device{} : devices[static_cast<std::size_t>(rank) % devices.size()];
+  }
+
   int size = 0;
+  std::vector<Device> devices;
   std::chrono::nanoseconds timeout{};
   int debug = 0;
   std::shared_ptr<diagnostics::Log> log;
@@ -93,6 +128,8 @@ World World::threads(int size, WorldOptions options) {
   const diagnostics::Environment environment = diagnostics::read_environment();
   auto state = std::make_unique<State>();
   state->size = size;
+  check_devices(options.devices, size);
+  state->devices = std::move(options.devices);
   state->timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);
   state->debug = environment.debug;
   state->log =
@@ -121,7 +158,9 @@ void World::run(const std::function<void(Rank&)>& function) {
   const auto start = [&](const std::shared_ptr<bootstrap::Bootstrap>& bootstrap) {
     threads.emplace_back([&, bootstrap] {
       try {
-        Rank rank(bootstrap, state_->log, state_->timeout, state_->debug);
+        const Device device = state_->device_of(bootstrap->rank());
+        use_device(device);
+        Rank rank(bootstrap, device, state_->log, state_->timeout, state_->debug);
         function(rank);
       } catch (...) {
         fail(*bootstrap, std::current_exception());

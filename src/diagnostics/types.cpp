@@ -109,6 +109,6 @@ std::string_view name(Tail tail) noexcept {
   return "?";
 }
 
-std::string_view name(DeviceKind) noexcept { return "host"; }
+std::string_view name(DeviceKind kind) noexcept { return kind == DeviceKind::host ? "host" : "cuda"; }
 
 }  // namespace railyard

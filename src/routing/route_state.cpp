@@ -7,8 +7,8 @@ namespace railyard::routing {
 
 void RouteState::remove_holder() noexcept {
   if (holders_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    const std::shared_ptr<RoutePool> pool = std::move(pool_);
-    pool->give_back(*this);
+    const std::shared_ptr<RouteOwner> owner = std::move(owner_);
+    owner->give_back(*this);
   }
 }
 
@@ -21,8 +21,7 @@ RouteState* RoutePool::take() {
   }
   RouteState* const state = idle_.back();
   idle_.pop_back();
-  state->holders_.store(1, std::memory_order_relaxed);
-  state->pool_ = shared_from_this();
+  state->start(shared_from_this());
   return state;
 }
 

@@ -14,11 +14,19 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace railyard::routing {
 
-class RoutePool;
+class RouteState;
+
+/// Where routes go back to when their last holder lets go: one per group.
+class RouteOwner {
+ public:
+  virtual ~RouteOwner() = default;
+  virtual void give_back(RouteState& state) noexcept = 0;
+};
 
 /// `Transfer::row` of a row that did not fit and must make its token's combine NaN.
 inline constexpr std::int32_t kLostRow = -1;
@@ -33,10 +41,23 @@ struct Transfer {
 /// Filled once by `resolve`, immutable afterwards; its memory is reused when the last holder is gone.
 class RouteState {
  public:
+  RouteState() = default;
+  virtual ~RouteState() = default;
+  RouteState(const RouteState&) = delete;
+  RouteState& operator=(const RouteState&) = delete;
+
+  /// Returns when the values below are there. A device that makes the route fills them in here.
+  virtual void wait() {}
+  [[nodiscard]] virtual Tensor device_expert_counts() {
+    return {TensorView(expert_counts.data(), DType::int32, {static_cast<std::int64_t>(expert_counts.size())}), {}};
+  }
+
   std::uint64_t id = 0;  // counts the group's routes
   Layout layout = Layout::rank_major;
   int alignment = 1;
   Entries entries;  // of this rank as a source
+
+  std::int64_t max_tokens = 0;  // rows of the ids or the mask; num_tokens() may be fewer
 
   // This rank as a source. Transfers of a token are in the order in which combine adds them; rows left out by policy
   // `drop` have none.
@@ -70,24 +91,26 @@ class RouteState {
 
   void add_holder() noexcept { holders_.fetch_add(1, std::memory_order_relaxed); }
   void remove_holder() noexcept;
-  [[nodiscard]] const RoutePool* pool() const noexcept { return pool_.get(); }
+  [[nodiscard]] const RouteOwner* owner() const noexcept { return owner_.get(); }
+  /// Hands it out, with one holder.
+  void start(std::shared_ptr<RouteOwner> owner) noexcept {
+    holders_.store(1, std::memory_order_relaxed);
+    owner_ = std::move(owner);
+  }
 
  private:
-  friend class RoutePool;
   std::atomic<int> holders_{0};
-  std::shared_ptr<RoutePool> pool_;
+  std::shared_ptr<RouteOwner> owner_;
 };
 
-/// One group's routes. Thread-safe.
-class RoutePool : public std::enable_shared_from_this<RoutePool> {
+/// One group's routes on the host. Thread-safe.
+class RoutePool final : public RouteOwner, public std::enable_shared_from_this<RoutePool> {
  public:
   /// A state with one holder, contents as its last user left them.
   [[nodiscard]] RouteState* take();
+  void give_back(RouteState& state) noexcept override;
 
  private:
-  friend class RouteState;
-  void give_back(RouteState& state) noexcept;
-
   std::mutex mutex_;
   std::deque<RouteState> states_;
   std::vector<RouteState*> idle_;

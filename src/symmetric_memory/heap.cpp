@@ -7,19 +7,29 @@
 #include <railyard/error.hpp>
 
 #include <algorithm>
+#include <utility>
 
 namespace railyard::symmetric_memory {
 
-Heap::Heap(std::size_t bytes, std::size_t limit) : region_(std::max(bytes, limit)) {
-  region_.commit(bytes);
+Heap::Heap(std::unique_ptr<MemoryRegion> region, std::size_t bytes, std::shared_ptr<ReleaseOrder> order)
+    : region_(std::move(region)), order_(std::move(order)) {
+  region_->commit(bytes);
   blocks_.grow(bytes);
 }
 
-Lease Heap::allocate(std::size_t bytes) {
+Heap::~Heap() {
+  if (!order_) return;
+  for (Released& released : released_) {
+    for (void* mark : released.marks) order_->recycle(mark);
+  }
+  if (fence_) order_->recycle(fence_);
+}
+
+Lease Heap::allocate(std::size_t bytes, Stream stream) {
   diagnostics::random_delay();  // before a block is used again
   const std::lock_guard lock(mutex_);
   if (quarantined_) return {};
-  const auto offset = blocks_.allocate(bytes);
+  const auto offset = order_ ? allocate_in_order(bytes, stream) : blocks_.allocate(bytes);
   if (!offset) return {};
   peak_ = std::max(peak_, blocks_.end() - blocks_.free_bytes());
   if (idle_states_.empty()) {
@@ -30,26 +40,101 @@ Lease Heap::allocate(std::size_t bytes) {
   LeaseState& state = *idle_states_.back();
   idle_states_.pop_back();
   state.holders_.store(1, std::memory_order_relaxed);
-  state.data_ = region_.base() + *offset;
+  state.data_ = region_->base() + *offset;
   state.offset_ = *offset;
   state.bytes_ = BlockAllocator::round_up(bytes);
   state.heap_ = shared_from_this();
+  if (order_) {
+    state.streams_.assign(1, stream);
+    live_[*offset] = &state;
+  }
   return Lease(&state);
+}
+
+std::optional<std::size_t> Heap::allocate_in_order(std::size_t bytes, Stream stream) {
+  const bool capturing = order_->capturing(stream);
+  free_settled();
+  if (capturing && fence_) return std::nullopt;  // a captured operation cannot wait for what was not captured
+  auto offset = blocks_.allocate(bytes);
+  while (!offset && !capturing && !released_.empty()) {
+    Released& oldest = released_.front();
+    static_cast<void>(settle(oldest));
+    if (!oldest.unmarked.empty()) break;  // its stream is being captured
+    for (void* mark : oldest.marks) {
+      order_->wait(stream, mark);
+      order_->recycle(mark);
+    }
+    blocks_.release(oldest.offset, oldest.bytes);
+    released_.pop_front();
+    wait_for_fence(stream);
+    if (fence_) order_->recycle(fence_);
+    fence_ = order_->mark(stream);
+    fence_stream_ = stream;
+    offset = blocks_.allocate(bytes);
+  }
+  if (offset) wait_for_fence(stream);
+  return offset;
+}
+
+// Whether no work uses the block any more.
+bool Heap::settle(Released& released) noexcept {
+  std::erase_if(released.unmarked, [&](Stream stream) {
+    void* const mark = order_->mark(stream);
+    if (mark) released.marks.push_back(mark);
+    return mark != nullptr;
+  });
+  std::erase_if(released.marks, [&](void* mark) {
+    const bool done = order_->done(mark);
+    if (done) order_->recycle(mark);
+    return done;
+  });
+  return released.unmarked.empty() && released.marks.empty();
+}
+
+void Heap::free_settled() noexcept {
+  std::erase_if(released_, [&](Released& released) {
+    if (!settle(released)) return false;
+    blocks_.release(released.offset, released.bytes);
+    return true;
+  });
+  if (fence_ && order_->done(fence_)) order_->recycle(std::exchange(fence_, nullptr));
+}
+
+// Later work on `stream` comes after everything that earlier allocations were made to wait for.
+void Heap::wait_for_fence(Stream stream) noexcept {
+  if (fence_ && stream != fence_stream_) order_->wait(stream, fence_);
+  if (fence_ && order_->done(fence_)) order_->recycle(std::exchange(fence_, nullptr));
 }
 
 void Heap::grow(std::size_t bytes) {
   const std::lock_guard lock(mutex_);
-  if (bytes > region_.limit() - blocks_.end()) {
+  if (bytes > region_->limit() - blocks_.end()) {
     throw Error(ErrorCode::heap_exhausted, diagnostics::format("a heap of {} bytes cannot grow by {}: its limit is {}",
-                                                               blocks_.end(), bytes, region_.limit()));
+                                                               blocks_.end(), bytes, region_->limit()));
   }
-  region_.commit(blocks_.end() + bytes);
+  region_->commit(blocks_.end() + bytes);
   blocks_.grow(bytes);
 }
 
 void Heap::quarantine() noexcept {
   const std::lock_guard lock(mutex_);
   quarantined_ = true;
+}
+
+Lease Heap::lease_of(const void* address) const {
+  const auto* const byte = static_cast<const std::byte*>(address);
+  const std::lock_guard lock(mutex_);
+  if (byte < base() || byte >= base() + limit()) return {};
+  const auto offset = static_cast<std::size_t>(byte - base());
+  auto after = live_.upper_bound(offset);
+  if (after == live_.begin()) return {};
+  LeaseState& state = *std::prev(after)->second;
+  if (offset >= state.offset_ + state.bytes_) return {};
+  int holders = state.holders_.load(std::memory_order_relaxed);
+  while (holders > 0) {  // 0: its last holder is on the way here
+    if (state.holders_.compare_exchange_weak(holders, holders + 1, std::memory_order_relaxed)) return Lease(&state);
+  }
+  return {};
 }
 
 HeapUsage Heap::usage() const {
@@ -62,8 +147,25 @@ HeapUsage Heap::usage() const {
 
 void Heap::give_back(LeaseState& state) noexcept {
   const std::lock_guard lock(mutex_);
-  blocks_.release(state.offset_, state.bytes_);
+  if (!order_ || !awaits_streams(state)) blocks_.release(state.offset_, state.bytes_);
   idle_states_.push_back(&state);
+}
+
+// Whether work that was submitted may still use the block: then it is freed later.
+bool Heap::awaits_streams(LeaseState& state) noexcept {
+  live_.erase(state.offset_);
+  if (releases_are_done) return false;
+  Released released{.offset = state.offset_, .bytes = state.bytes_, .unmarked = {}, .marks = {}};
+  released.unmarked.swap(state.streams_);
+  if (settle(released)) return false;
+  released_.push_back(std::move(released));
+  return true;
+}
+
+void LeaseState::add_stream(Stream stream) {
+  const std::lock_guard lock(heap_->mutex_);
+  if (!heap_->order_) return;
+  if (std::find(streams_.begin(), streams_.end(), stream) == streams_.end()) streams_.push_back(stream);
 }
 
 }  // namespace railyard::symmetric_memory

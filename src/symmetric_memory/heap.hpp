@@ -3,15 +3,19 @@
 #pragma once
 
 #include "symmetric_memory/block_allocator.hpp"
-#include "symmetric_memory/host_region.hpp"
 #include "symmetric_memory/lease_state.hpp"
+#include "symmetric_memory/memory_region.hpp"
+#include "symmetric_memory/release_order.hpp"
 
 #include <railyard/lease.hpp>
+#include <railyard/stream.hpp>
 
 #include <cstddef>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace railyard::symmetric_memory {
@@ -24,31 +28,62 @@ struct HeapUsage {
 };
 
 /// Thread-safe. Lives until the last group that maps it and the last lease have let go.
+///
+/// Order, with a ReleaseOrder. A block is used by the work of its lease's streams, and by peers only in operations that
+/// are part of that work. When its last holder lets go, a mark is set in each of these streams; the block is free for
+/// everybody once the marks have passed. Where that is too late, the stream that asks is made to wait for the marks
+/// (the host never is), and from then on other streams that allocate wait for a mark in that stream, the fence.
 class Heap : public std::enable_shared_from_this<Heap> {
  public:
-  /// Throws RY-OUT-OF-MEMORY.
-  Heap(std::size_t bytes, std::size_t limit);
+  /// Throws RY-OUT-OF-MEMORY. Without an order blocks are free as soon as they are given back.
+  Heap(std::unique_ptr<MemoryRegion> region, std::size_t bytes, std::shared_ptr<ReleaseOrder> order = nullptr);
+  ~Heap();
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
 
-  /// A lease of at least `bytes`, or an empty one if no free range is long enough. bytes > 0.
-  [[nodiscard]] Lease allocate(std::size_t bytes);
+  /// A lease of at least `bytes` for work on `stream`, or an empty one if no free range is long enough; while the
+  /// stream is captured, only of bytes that are free already. bytes > 0.
+  [[nodiscard]] Lease allocate(std::size_t bytes, Stream stream = {});
   /// Throws RY-HEAP-EXHAUSTED beyond the limit, RY-OUT-OF-MEMORY.
   void grow(std::size_t bytes);
   /// From now on no byte is handed out again: a peer may still write to blocks that are given back.
   void quarantine() noexcept;
 
-  [[nodiscard]] std::byte* base() const noexcept { return region_.base(); }
-  [[nodiscard]] std::size_t limit() const noexcept { return region_.limit(); }
+  /// The lease that holds `address`, with a new holder; empty if none does. Heaps with a ReleaseOrder only.
+  [[nodiscard]] Lease lease_of(const void* address) const;
+
+  [[nodiscard]] std::byte* base() const noexcept { return region_->base(); }
+  [[nodiscard]] std::size_t limit() const noexcept { return region_->limit(); }
   [[nodiscard]] HeapUsage usage() const;
 
  private:
   friend class LeaseState;
-  void give_back(LeaseState& state) noexcept;
 
-  HostRegion region_;
+  // Given back, and waiting for the streams that used it.
+  struct Released {
+    std::size_t offset = 0;
+    std::size_t bytes = 0;
+    std::vector<Stream> unmarked;
+    std::vector<void*> marks;
+  };
+
+  void give_back(LeaseState& state) noexcept;
+  [[nodiscard]] bool awaits_streams(LeaseState& state) noexcept;
+  [[nodiscard]] bool settle(Released& released) noexcept;
+  void free_settled() noexcept;
+  [[nodiscard]] std::optional<std::size_t> allocate_in_order(std::size_t bytes, Stream stream);
+  void wait_for_fence(Stream stream) noexcept;
+
+  std::unique_ptr<MemoryRegion> region_;
+  std::shared_ptr<ReleaseOrder> order_;
   mutable std::mutex mutex_;
   BlockAllocator blocks_;
   std::deque<LeaseState> states_;
   std::vector<LeaseState*> idle_states_;
+  std::map<std::size_t, LeaseState*> live_;  // by offset, with an order only
+  std::deque<Released> released_;            // oldest first
+  void* fence_ = nullptr;
+  Stream fence_stream_;
   std::size_t peak_ = 0;
   bool quarantined_ = false;
 };

@@ -16,6 +16,10 @@ Lease::~Lease() {
 
 std::size_t Lease::bytes() const noexcept { return state_ ? state_->bytes() : 0; }
 
+void Lease::use_on(Stream stream) const {
+  if (state_) state_->add_stream(stream);
+}
+
 namespace symmetric_memory {
 
 void LeaseState::remove_holder() noexcept {

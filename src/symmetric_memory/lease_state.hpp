@@ -2,9 +2,12 @@
 // What a railyard::Lease points to.
 #pragma once
 
+#include <railyard/stream.hpp>
+
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 namespace railyard::symmetric_memory {
 
@@ -18,6 +21,9 @@ class LeaseState {
   /// The last holder gives the block back.
   void remove_holder() noexcept;
 
+  /// Work on this stream uses the block too: its release comes after. By a holder; no effect on the host.
+  void add_stream(Stream stream);
+
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
   [[nodiscard]] std::size_t offset() const noexcept { return offset_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
@@ -30,6 +36,7 @@ class LeaseState {
   std::size_t offset_ = 0;
   std::size_t bytes_ = 0;
   std::shared_ptr<Heap> heap_;
+  std::vector<Stream> streams_;  // with a ReleaseOrder: whose work uses the block; the heap's lock guards it
 };
 
 }  // namespace railyard::symmetric_memory

@@ -11,13 +11,13 @@
 
 namespace railyard::symmetric_memory {
 
-SymmetricHeap::SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes, std::size_t limit,
-                             std::chrono::nanoseconds timeout)
+SymmetricHeap::SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
+                             const std::function<std::shared_ptr<Heap>()>& make, std::chrono::nanoseconds timeout)
     : own_rank_(static_cast<std::size_t>(bootstrap.rank())) {
   std::shared_ptr<Heap> own;
   std::string refusal;
   try {
-    own = std::make_shared<Heap>(bytes, limit);
+    own = make();
   } catch (const Error& error) {
     refusal = error.what();  // the peers wait for this rank's answer: tell them first
   }

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,9 +16,9 @@ namespace railyard::symmetric_memory {
 /// Keeps every peer's heap alive, whatever the peer does.
 class SymmetricHeap {
  public:
-  /// Collective. Throws RY-OUT-OF-MEMORY naming the rank that could not allocate (on every rank), RY-TIMEOUT,
-  /// RY-ABORTED.
-  SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes, std::size_t limit,
+  /// Collective; `make` makes this rank's heap, of `bytes`. Throws RY-OUT-OF-MEMORY naming the rank that could not
+  /// allocate (on every rank), RY-TIMEOUT, RY-ABORTED.
+  SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes, const std::function<std::shared_ptr<Heap>()>& make,
                 std::chrono::nanoseconds timeout);
 
   [[nodiscard]] Heap& own() const noexcept { return *heaps_[own_rank_]; }

@@ -57,8 +57,7 @@ bool HostCombine::in_heap(const ConstTensorView& view) const noexcept {
   return std::greater_equal<>{}(data, base) && std::less<>{}(data, base + exchange_.heap().limit());
 }
 
-CombineBytes HostCombine::send(CombineRequest&& request, CombineOperation& operation) {
-  operation.request = std::move(request);
+CombineBytes HostCombine::send(CombineOperation& operation) {
   const CombineRequest& call = operation.request;
   const RouteState& state = *call.route.state();
   operation.descriptor = {.operation = Operation::combine,
@@ -149,8 +148,7 @@ CombineBytes HostCombine::receive(CombineOperation& operation, Combined& result)
   exchange_.enter(Stage::pull);
   const RouteState& state = *operation.request.route.state();
   const TensorView& out = operation.request.out;
-  result.status = state.status;
-  find_sources(operation, result.status);
+  result.event = Event(find_sources(operation));
   y_dtype_ = operation.descriptor.row_dtype;
   sum_partial_ = codecs::sum_rows(y_dtype_, y_dtype_, codecs::Stores::ordinary);
   sum_out_ = codecs::sum_rows(y_dtype_, out.dtype(), codecs::Stores::streaming);
@@ -165,7 +163,7 @@ CombineBytes HostCombine::receive(CombineOperation& operation, Combined& result)
   return {.wire = remote_rows * static_cast<std::uint64_t>(hidden_) * size_of(y_dtype_), .copied = 0};
 }
 
-void HostCombine::find_sources(const CombineOperation& operation, Status& status) {
+Status HostCombine::find_sources(const CombineOperation& operation) {
   Status exhausted{.code = ErrorCode::heap_exhausted};
   for (int rank = 0; rank < exchange_.num_ranks(); ++rank) {
     const Notice& notice = exchange_.notice(operation.turn, rank);
@@ -187,7 +185,7 @@ void HostCombine::find_sources(const CombineOperation& operation, Status& status
       source.weights = reinterpret_cast<const float*>(exchange_.base(rank) + notice.metadata_offset);
     }
   }
-  if (exhausted.rank >= 0) status = exhausted;
+  return exhausted.rank >= 0 ? exhausted : operation.request.route.state()->status;
 }
 
 const float* HostCombine::start_value(const CombineOperation& operation, std::int64_t token) {

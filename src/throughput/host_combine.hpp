@@ -45,7 +45,7 @@ class HostCombine {
   HostCombine(const GroupOptions& options, transports::PeerExchange& exchange);
 
   /// Waits for nothing of its own epoch.
-  CombineBytes send(CombineRequest&& request, CombineOperation& operation);
+  CombineBytes send(CombineOperation& operation);
   CombineBytes receive(CombineOperation& operation, Combined& result);
 
  private:
@@ -60,7 +60,7 @@ class HostCombine {
   [[nodiscard]] bool in_heap(const ConstTensorView& view) const noexcept;
   void offer_y(CombineOperation& operation, transports::Notice& notice, CombineBytes& bytes);
   void offer_weights(CombineOperation& operation, transports::Notice& notice, CombineBytes& bytes);
-  void find_sources(const CombineOperation& operation, Status& status);
+  [[nodiscard]] Status find_sources(const CombineOperation& operation);
   [[nodiscard]] const float* start_value(const CombineOperation& operation, std::int64_t token);
   /// Returns the rows read from other ranks.
   std::uint64_t reduce_token(const CombineOperation& operation, std::int64_t token);

@@ -89,6 +89,7 @@ void DispatchSteps::prepare(DispatchRequest&& request, DispatchOperation& operat
     state->id = next_route_id_ + 1;
     state->layout = call.layout;
     state->alignment = call.alignment;
+    state->max_tokens = call.num_tokens;
     if (call.operation == Operation::route_from_mask) {
       routing::scan_mask(call.targets, call.num_tokens, placement_, state->entries);
     } else {
@@ -268,7 +269,7 @@ Dispatched DispatchSteps::result_of(const DispatchOperation& operation) const {
   const routing::RouteState& state = *operation.route.state();
   Dispatched result;
   result.route = operation.route;
-  result.status = operation.status;
+  result.event = Event(operation.status);
   if (!operation.request.sends_rows()) return result;
   const routing::RowShape& shape = operation.shape;
   const auto rank = static_cast<std::size_t>(exchange_.rank());

@@ -49,8 +49,8 @@ TEST_P(ExhaustedRank, EveryRankIsToldAndTheNextOperationWorks) {
                           const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options);
                           exhausted.reset();
                           check_plain(place.at("exhausted"), scenario_, lossy, rank.index(), got);
-                          expect_error(place, ErrorCode::heap_exhausted, {"rank 1", std::to_string(got.status.needed)},
-                                       [&] { got.check(); });
+                          expect_error(place, ErrorCode::heap_exhausted,
+                                       {"rank 1", std::to_string(got.status().needed)}, [&] { got.check(); });
                           expect_error(place, ErrorCode::heap_exhausted, {"rank 1"}, [&] { got.route.check(); });
                           place.equal(std::int64_t{rank.index() == kExhausted
                                                        ? 0
@@ -77,9 +77,10 @@ TEST_P(ExhaustedRank, AlongARouteMadeBefore) {
                   }
                   const Dispatched lossy = group.dispatch(input.x.view, route, {.weights = input.options.weights});
                   exhausted.reset();
-                  place.require(lossy.status.code == ErrorCode::heap_exhausted, "status is " + lossy.status.message());
-                  place.equal(kExhausted, lossy.status.rank, "rank of the status");
-                  place.require(lossy.status.needed > lossy.status.capacity, "bytes needed exceed bytes free");
+                  place.require(lossy.status().code == ErrorCode::heap_exhausted,
+                                "status is " + lossy.status().message());
+                  place.equal(kExhausted, lossy.status().rank, "rank of the status");
+                  place.require(lossy.status().needed > lossy.status().capacity, "bytes needed exceed bytes free");
                   place.require(route.status().ok(), "the route's own status stays ok");
                   // The route is whole, so the other ranks' rows are too.
                   if (rank.index() != kExhausted) {
@@ -119,10 +120,10 @@ TEST_P(ExhaustedRank, CombineOfPlainMemoryThatCannotBeCopied) {
                           }
                           // Its rows are missing to every token that had one there; the others are complete.
                           const Combined combined = group.combine(y, route, out_view);
-                          place.require(combined.status.code == ErrorCode::heap_exhausted,
-                                        "status is " + combined.status.message());
-                          place.equal(kExhausted, combined.status.rank, "rank of the status");
-                          place.require(combined.status.needed > combined.status.capacity,
+                          place.require(combined.status().code == ErrorCode::heap_exhausted,
+                                        "status is " + combined.status().message());
+                          place.equal(kExhausted, combined.status().rank, "rank of the status");
+                          place.require(combined.status().needed > combined.status().capacity,
                                         "bytes needed exceed bytes free");
                           expect_error(place, ErrorCode::heap_exhausted, {"rank 1"}, [&] { combined.check(); });
                           place.require(out.download() == lossy.expected.combined.front()[r],

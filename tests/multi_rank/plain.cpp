@@ -74,7 +74,7 @@ PlainInput::PlainInput(Device device, const PlainRound& plain, int rank)
 void check_plain(const Place& place, const Scenario& scenario, const PlainRound& plain, int rank,
                  const Dispatched& got) {
   const reference::Result& expected = plain.expected.dispatched.front();
-  compare_status(place, expected.status, got.status);
+  compare_status(place, expected.status, got.status());
   compare_route(place, expected, rank, got.route);
   const PayloadFormat format{.scales = {}, .hidden = scenario.options.hidden, .weights = true};
   compare_dispatched(place, expected, rank, format, Poison{}, got);
@@ -92,7 +92,7 @@ void combine_plain(const Place& place, Group& group, const Scenario& scenario, c
   const Buffer out(y.device(), static_cast<std::size_t>(plain.round.rows[r] * hidden) * 2);
   const TensorView view(out.data(), DType::bf16, {plain.round.rows[r], hidden}, y.device());
   const Combined combined = group.combine(y, route, view);
-  compare_status(place, plain.expected.dispatched.front().status, combined.status);
+  compare_status(place, plain.expected.dispatched.front().status, combined.status());
   place.require(out.download() == plain.expected.combined.front()[r], "combine differs from the reference");
   place.require(out.guards_intact(), "combine wrote outside its output");
 }

@@ -123,7 +123,7 @@ void RankRun::combine(const Place& place, std::size_t index, std::size_t which, 
   const std::uint64_t copied_before = group_.statistics().bytes_copied;
   const Combined combined = combine.split ? group_.combine_send(y, route, out_view, options, stream).receive(stream)
                                           : group_.combine(y, route, out_view, options, stream);
-  compare_status(place, routed.status, combined.status);
+  compare_status(place, routed.status, combined.status());
   compare_out(place, scenario_, round, combine, rank_, (*run_.expected)[index].combined[which][rank_], out);
   if (combine.leased && (combine.weighting == CombineWeights::none || combine.weighting == CombineWeights::delivered)) {
     place.equal(copied_before, group_.statistics().bytes_copied, "bytes_copied for rows that were leased");

@@ -202,7 +202,7 @@ void RankRun::check_dispatched(const Place& place, std::size_t index, std::size_
     format.scales = scale_type(*payload.codec);
   }
   const reference::Result& expected = (*run_.expected)[index].dispatched[which];
-  compare_status(place, expected.status, got.status);
+  compare_status(place, expected.status, got.status());
   run_.untouched_rows += compare_dispatched(place, expected, static_cast<int>(rank_), format, poison, got);
 }
 

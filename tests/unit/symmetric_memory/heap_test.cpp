@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bootstrap/thread_bootstrap.hpp"
+#include "symmetric_memory/host_region.hpp"
 #include "symmetric_memory/symmetric_heap.hpp"
 
 #include <railyard/error.hpp>
@@ -21,8 +22,12 @@ namespace {
 
 constexpr std::size_t kMegabyte = 1U << 20;
 
+std::shared_ptr<Heap> make_heap(std::size_t bytes, std::size_t limit) {
+  return std::make_shared<Heap>(std::make_unique<HostRegion>(limit), bytes);
+}
+
 TEST(Heap, BytesReturnWithTheLastHolder) {
-  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  const auto heap = make_heap(kMegabyte, kMegabyte);
   Lease first = heap->allocate(1000);
   ASSERT_TRUE(first);
   EXPECT_EQ(first.bytes(), 1024U);
@@ -35,7 +40,7 @@ TEST(Heap, BytesReturnWithTheLastHolder) {
 }
 
 TEST(Heap, FreshMemoryIsZeroAndWritable) {
-  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  const auto heap = make_heap(kMegabyte, kMegabyte);
   const Lease lease = heap->allocate(kMegabyte);
   ASSERT_TRUE(lease);
   std::byte* const data = lease.state()->data();
@@ -45,7 +50,7 @@ TEST(Heap, FreshMemoryIsZeroAndWritable) {
 }
 
 TEST(Heap, LeasesOutliveTheirHandleToTheHeap) {
-  auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  auto heap = make_heap(kMegabyte, kMegabyte);
   const std::weak_ptr<Heap> watch = heap;
   Lease lease = heap->allocate(kMegabyte / 2);
   heap.reset();
@@ -56,7 +61,7 @@ TEST(Heap, LeasesOutliveTheirHandleToTheHeap) {
 }
 
 TEST(Heap, GrowsToItsLimitAndNoFurther) {
-  const auto heap = std::make_shared<Heap>(kMegabyte, 3 * kMegabyte);
+  const auto heap = make_heap(kMegabyte, 3 * kMegabyte);
   EXPECT_FALSE(heap->allocate(2 * kMegabyte));
   heap->grow(kMegabyte);
   EXPECT_TRUE(heap->allocate(2 * kMegabyte));
@@ -71,7 +76,7 @@ TEST(Heap, GrowsToItsLimitAndNoFurther) {
 
 TEST(Heap, GrowsFromSizesThatEndInsideAPage) {
   constexpr std::size_t kOdd = 21248;
-  const auto heap = std::make_shared<Heap>(kOdd, kMegabyte + 100);
+  const auto heap = make_heap(kOdd, kMegabyte + 100);
   const Lease first = heap->allocate(kOdd);
   ASSERT_TRUE(first);
   std::memset(first.state()->data(), 7, kOdd);
@@ -85,7 +90,7 @@ TEST(Heap, GrowsFromSizesThatEndInsideAPage) {
 }
 
 TEST(Heap, QuarantineHandsNothingOut) {
-  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  const auto heap = make_heap(kMegabyte, kMegabyte);
   Lease lease = heap->allocate(1);
   heap->quarantine();
   lease = {};
@@ -93,7 +98,7 @@ TEST(Heap, QuarantineHandsNothingOut) {
 }
 
 TEST(Heap, HoldersMayLetGoOnAnyThread) {
-  const auto heap = std::make_shared<Heap>(kMegabyte, kMegabyte);
+  const auto heap = make_heap(kMegabyte, kMegabyte);
   for (int round = 0; round < 200; ++round) {
     Lease lease = heap->allocate(4096);
     ASSERT_TRUE(lease);
@@ -110,7 +115,8 @@ TEST(SymmetricHeap, EveryRankSeesEveryHeapAndOutOfMemoryIsEveryonesError) {
   std::vector<std::thread> threads;
   for (auto& rank : ranks) {
     threads.emplace_back([&rank] {
-      const SymmetricHeap heap(*rank, kMegabyte, kMegabyte, std::chrono::seconds(10));
+      const SymmetricHeap heap(
+          *rank, kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
       const Lease lease = heap.own().allocate(64);
       std::memset(lease.state()->data(), rank->rank() + 1, 64);
       rank->all_gather(nullptr, nullptr, 0, "written", std::chrono::seconds(10));
@@ -118,7 +124,8 @@ TEST(SymmetricHeap, EveryRankSeesEveryHeapAndOutOfMemoryIsEveryonesError) {
       rank->all_gather(nullptr, nullptr, 0, "read", std::chrono::seconds(10));
       const std::size_t budget = rank->rank() == 1 ? std::size_t{1} << 60U : kMegabyte;
       try {
-        const SymmetricHeap refused(*rank, budget, budget, std::chrono::seconds(10));
+        const SymmetricHeap refused(
+            *rank, budget, [budget] { return make_heap(budget, budget); }, std::chrono::seconds(10));
         ADD_FAILURE() << "an exabyte was granted";
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
@@ -161,10 +168,14 @@ TEST(SymmetricHeap, ARankThatLeavesAtOnceTakesNoMemoryFromALateOne) {
   std::promise<void> left;
   std::thread late([&] {
     LateBootstrap slow(*ranks[1], left.get_future());
-    const SymmetricHeap heap(slow, kMegabyte, kMegabyte, std::chrono::seconds(10));
+    const SymmetricHeap heap(
+        slow, kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
     std::memset(heap.base(0), 1, kMegabyte);  // a late peer may write there
   });
-  { const SymmetricHeap heap(*ranks[0], kMegabyte, kMegabyte, std::chrono::seconds(10)); }
+  {
+    const SymmetricHeap heap(
+        *ranks[0], kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
+  }
   left.set_value();
   late.join();
 }
