@@ -39,3 +39,11 @@ function(railyard_add_test name)
     DISCOVERY_TIMEOUT 60
     PROPERTIES LABELS "${test_LABELS}" TIMEOUT ${test_TIMEOUT})
 endfunction()
+
+# railyard_test_on_gpus(<test> <filter of GoogleTest> <seconds>): the same executable once more, with ranks on GPUs.
+function(railyard_test_on_gpus name filter timeout)
+  add_test(NAME cuda.${name} COMMAND ${name} --gtest_filter=${filter})
+  set_tests_properties(cuda.${name} PROPERTIES
+    LABELS gpu1 TIMEOUT ${timeout} ENVIRONMENT RAILYARD_TEST_BACKEND=cuda-threads)
+  add_dependencies(railyard_cuda_part ${name})
+endfunction()

@@ -39,7 +39,8 @@ struct GroupOptions {
   OverflowPolicy overflow = OverflowPolicy::error;
   /// Send parts of one kind (dispatch, combine) that may be pending, in [1, 16].
   int max_in_flight = 2;
-  /// Budget of each rank's heap. 0: `Group::bytes_needed`.
+  /// Budget of each rank's heap. 0: `Group::bytes_needed`. On CUDA a rank takes memory for the routes that it keeps
+  /// beside it, about (8 min(top_k, ranks) + 4 top_k) bytes per token, in steps of 2 MB.
   std::size_t heap_bytes = 0;
   /// Address space reserved for `grow_heap`. 0: as large as the heap, which then cannot grow.
   std::size_t heap_limit_bytes = 0;

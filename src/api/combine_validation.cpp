@@ -25,6 +25,23 @@ std::int64_t end_of_rows(const routing::RouteState& state) {
   return end;
 }
 
+// What a route asks of the tensors of a combine.
+struct RouteRows {
+  std::int64_t tokens = 0;  // of this rank
+  std::int64_t end = 0;     // one more than the last row of y that may be read
+  bool any = false;
+};
+
+// A GPU's counts are known only after a wait on the host: what there is room for stands for them where it suffices.
+RouteRows rows_of(const GroupFacts& facts, routing::RouteState& state, const ConstTensorView& y) {
+  if (facts.device.kind == DeviceKind::host) return {state.num_tokens(), end_of_rows(state), state.num_rows > 0};
+  if (y.dimensions() == 2 && y.data() && y.size(0) >= state.own_capacity) {
+    return {state.max_tokens, state.own_capacity, state.own_capacity > 0};
+  }
+  state.wait();
+  return {state.max_tokens, state.num_rows, state.num_rows > 0};
+}
+
 bool inside_heap(const GroupFacts& facts, const void* data) {
   const auto* const address = static_cast<const std::byte*>(data);
   return std::greater_equal<>{}(address, facts.heap) && std::less<>{}(address, facts.heap + facts.heap_limit);
@@ -44,23 +61,23 @@ void check_outputs_of_slots(const GroupFacts& facts, const ConstTensorView& y, c
           y.stride(1) * y.size(1));
 }
 
-void check_outputs(const GroupFacts& facts, const ConstTensorView& y, const routing::RouteState& state) {
+void check_outputs(const GroupFacts& facts, const ConstTensorView& y, const routing::RouteState& state,
+                   const RouteRows& rows) {
   require(is_row_type(y.dtype()), "y is {}; bf16, fp16 or fp32 is expected", name(y.dtype()));
-  require(y.device().kind == DeviceKind::host, "y must be in host memory");
+  check_device(facts, "y", y);
   if (state.layout == Layout::expert_slots) {
     check_outputs_of_slots(facts, y, state);
   } else {
-    check_matrix("y", y, facts.options.hidden);
-    require(y.size(0) >= end_of_rows(state), "y has {} rows; the route's rows end at {}", y.size(0),
-            end_of_rows(state));
+    check_matrix(facts, "y", y, facts.options.hidden);
+    require(y.size(0) >= rows.end, "y has {} rows; the route's rows end at {}", y.size(0), rows.end);
   }
   check_aligned("y", y);
-  require(y.data() || state.num_rows == 0, "y is null with {} rows", state.num_rows);
+  require(y.data() || !rows.any, "y is null with {} rows", state.num_rows);
 }
 
-void check_weights(const CombineOptions& options, const routing::RouteState& state, ReductionLevels levels) {
+void check_weights(const GroupFacts& facts, const CombineOptions& options, const routing::RouteState& state) {
   if (state.layout == Layout::rank_major) {
-    require(levels == ReductionLevels::rank,
+    require(facts.options.levels == ReductionLevels::rank,
             "a rank_major row is its rank's partial sum, but this group reduces with levels none");
     require(!options.weights.defined() && !options.row_weights.defined(),
             "a rank_major row is its rank's partial sum; weights belong to the expert side, or to an expert layout");
@@ -73,7 +90,7 @@ void check_weights(const CombineOptions& options, const routing::RouteState& sta
                 weights.size(1) == state.width(),
             "weights are {} with {} elements; fp32 [{}, {}] is expected", name(weights.dtype()), weights.count(),
             state.num_tokens(), state.width());
-    check_contiguous("weights", weights);
+    check_contiguous(facts, "weights", weights);
   }
   if (options.row_weights.defined()) {
     const ConstTensorView& weights = options.row_weights;
@@ -83,14 +100,14 @@ void check_weights(const CombineOptions& options, const routing::RouteState& sta
     require(weights.dtype() == DType::fp32 && weights.count() >= rows,
             "row_weights are {} with {} elements; fp32 with {}, one per row, are expected", name(weights.dtype()),
             weights.count(), rows);
-    check_contiguous("row_weights", weights);
+    check_contiguous(facts, "row_weights", weights);
   }
 }
 
 // Flat rows of y from the first to the last one that may be read.
-std::int64_t rows_read(const ConstTensorView& y, const routing::RouteState& state) {
-  if (state.num_rows == 0) return 0;
-  return state.layout == Layout::expert_slots ? y.size(0) * y.size(1) : end_of_rows(state);
+std::int64_t rows_read(const ConstTensorView& y, const routing::RouteState& state, const RouteRows& rows) {
+  if (!rows.any) return 0;
+  return state.layout == Layout::expert_slots ? y.size(0) * y.size(1) : rows.end;
 }
 
 // What lies in the heap is read there by the peers, while this rank writes `out`.
@@ -115,26 +132,25 @@ void check_apart(const GroupFacts& facts, const char* what, const ConstTensorVie
 throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y, const Route& route,
                                          const TensorView& out, const CombineOptions& options) {
   check_own_route(facts, route);
-  const routing::RouteState& state = *route.state();
-  check_outputs(facts, y, state);
-  check_weights(options, state, facts.options.levels);
+  routing::RouteState& state = *route.state();
+  const RouteRows rows = rows_of(facts, state, y);
+  check_outputs(facts, y, state, rows);
+  check_weights(facts, options, state);
   require(is_row_type(out.dtype()), "out is {}; bf16, fp16 or fp32 is expected", name(out.dtype()));
-  check_matrix("out", out, facts.options.hidden);
-  require(out.size(0) >= state.num_tokens(), "out has {} rows; the route has {} tokens", out.size(0),
-          state.num_tokens());
-  require(out.data() || state.num_tokens() == 0, "out is null with {} tokens", state.num_tokens());
-  check_apart(facts, "y", y, rows_read(y, state), out, state.num_tokens());
+  check_matrix(facts, "out", out, facts.options.hidden);
+  require(out.size(0) >= rows.tokens, "out has {} rows; the route has {} tokens", out.size(0), rows.tokens);
+  require(out.data() || rows.tokens == 0, "out is null with {} tokens", rows.tokens);
+  check_apart(facts, "y", y, rows_read(y, state, rows), out, rows.tokens);
   if (const ConstTensorView& weights = options.row_weights; weights.defined()) {
     const ConstTensorView flat(weights.data(), DType::fp32, {weights.count()});
-    check_apart(facts, "row_weights", flat, flat.count(), out, state.num_tokens());
+    check_apart(facts, "row_weights", flat, flat.count(), out, rows.tokens);
   }
   for (const ConstTensorView& bias : options.bias) {
     if (!bias.defined()) continue;
     require(is_row_type(bias.dtype()), "a bias is {}; bf16, fp16 or fp32 is expected", name(bias.dtype()));
-    check_matrix("a bias", bias, facts.options.hidden);
-    require(bias.size(0) >= state.num_tokens(), "a bias has {} rows; the route has {} tokens", bias.size(0),
-            state.num_tokens());
-    require(bias.data() || state.num_tokens() == 0, "a bias is null with {} tokens", state.num_tokens());
+    check_matrix(facts, "a bias", bias, facts.options.hidden);
+    require(bias.size(0) >= rows.tokens, "a bias has {} rows; the route has {} tokens", bias.size(0), rows.tokens);
+    require(bias.data() || rows.tokens == 0, "a bias is null with {} tokens", rows.tokens);
   }
   return {.y = y, .route = route, .out = out, .options = options};
 }

@@ -20,8 +20,10 @@ constexpr std::int64_t kMaxRows = std::numeric_limits<std::int32_t>::max();
 
 bool is_row_type(DType dtype) { return dtype == DType::bf16 || dtype == DType::fp16 || dtype == DType::fp32; }
 
-std::int64_t read_num_tokens(const std::int32_t* word, std::int64_t rows) {
-  if (!word) return rows;
+bool on_host(const GroupFacts& facts) { return facts.device.kind == DeviceKind::host; }
+
+std::int64_t read_num_tokens(const GroupFacts& facts, const std::int32_t* word, std::int64_t rows) {
+  if (!word || !on_host(facts)) return rows;
   require(*word >= 0 && *word <= rows, "num_tokens is {}; 0 to {}, the rows of the ids, are legal", *word, rows);
   return *word;
 }
@@ -31,7 +33,7 @@ void check_targets(const GroupFacts& facts, const char* what, const ConstTensorV
           columns);
   require(targets.size(0) <= facts.options.max_tokens, "{} have {} rows; max_tokens is {}", what, targets.size(0),
           facts.options.max_tokens);
-  check_contiguous(what, targets);
+  check_contiguous(facts, what, targets);
 }
 
 void check_ids(const GroupFacts& facts, const ConstTensorView& ids) {
@@ -65,7 +67,7 @@ void check_placement(const GroupFacts& facts, const DispatchRequest& request, in
               request.expert_load.size(0) == local_experts,
           "expert_load is {} with {} elements; int32 [{}], one per local expert, is expected",
           name(request.expert_load.dtype()), request.expert_load.count(), local_experts);
-  check_contiguous("expert_load", request.expert_load);
+  check_contiguous(facts, "expert_load", request.expert_load);
 }
 
 void check_scales(const GroupFacts& facts, const DispatchRequest& request) {
@@ -79,7 +81,7 @@ void check_scales(const GroupFacts& facts, const DispatchRequest& request) {
           "scales have shape [{}, {}]; [{}, {}] is expected", scales.dimensions() > 0 ? scales.size(0) : 0,
           scales.dimensions() > 1 ? scales.size(1) : 0, request.num_tokens, per_row);
   require(scales.data() || request.num_tokens == 0, "scales are null with {} tokens", request.num_tokens);
-  require(scales.device().kind == DeviceKind::host, "scales are not in host memory");
+  check_device(facts, "scales", scales);
   check_aligned("scales", scales);
 }
 
@@ -101,7 +103,7 @@ void check_payload(const GroupFacts& facts, const DispatchRequest& request, int 
   const ConstTensorView& x = request.x;
   require_enumerator("tail", request.tail, Tail::poison);
   require_enumerator("x's dtype", x.dtype(), DType::int64);
-  check_matrix("x", x, facts.options.hidden);
+  check_matrix(facts, "x", x, facts.options.hidden);
   require(x.data() || request.num_tokens == 0, "x is null with {} tokens", request.num_tokens);
   if (request.scales.defined()) check_scales(facts, request);
   check_codec(request);
@@ -111,7 +113,7 @@ void check_payload(const GroupFacts& facts, const DispatchRequest& request, int 
                 request.weights.size(0) >= request.num_tokens && request.weights.size(1) == top_k,
             "weights are {} with {} elements; fp32 [{}, {}] is expected", name(request.weights.dtype()),
             request.weights.count(), request.num_tokens, top_k);
-    check_contiguous("weights", request.weights);
+    check_contiguous(facts, "weights", request.weights);
   }
   if (facts.options.mode == Mode::low_latency) {
     const DType row_dtype = request.codec ? element_type(*request.codec) : x.dtype();
@@ -121,7 +123,28 @@ void check_payload(const GroupFacts& facts, const DispatchRequest& request, int 
   }
 }
 
+// What the CUDA backend does not do.
+void check_cuda_dispatch(const GroupFacts& facts, const DispatchRequest& request) {
+  if (on_host(facts)) return;
+  if (request.layout != Layout::rank_major) {
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("layout {} on CUDA; GPUs have rank_major so far", name(request.layout)));
+  }
+  if (!request.codec || element_type(*request.codec) == request.x.dtype()) return;
+  if (*request.codec != Codec::fp8_e4m3 || request.x.dtype() != DType::bf16) {
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("codec {} for {} rows on CUDA; GPUs copy rows exactly, or encode bf16 rows as "
+                                    "fp8_e4m3",
+                                    name(*request.codec), name(request.x.dtype())));
+  }
+}
+
 }  // namespace
+
+void check_device(const GroupFacts& facts, const char* what, const ConstTensorView& view) {
+  require(view.device() == facts.device, "{} is on {}:{}; rank {} is on {}:{}", what, name(view.device().kind),
+          view.device().index, facts.rank, name(facts.device.kind), facts.device.index);
+}
 
 void check_aligned(const char* what, const ConstTensorView& view) {
   const std::size_t past = reinterpret_cast<std::uintptr_t>(view.data()) % size_of(view.dtype());
@@ -129,21 +152,21 @@ void check_aligned(const char* what, const ConstTensorView& view) {
           size_of(view.dtype()), name(view.dtype()));
 }
 
-void check_contiguous(const char* what, const ConstTensorView& view) {
+void check_contiguous(const GroupFacts& facts, const char* what, const ConstTensorView& view) {
   require(view.contiguous(), "{} must be contiguous; the strides are [{}, {}]", what, view.stride(0),
           view.dimensions() > 1 ? view.stride(1) : 0);
   require(view.data() || view.count() == 0, "{} are null with {} elements", what, view.count());
-  require(view.device().kind == DeviceKind::host, "{} must be in host memory", what);
+  check_device(facts, what, view);
   check_aligned(what, view);
 }
 
-void check_matrix(const char* what, const ConstTensorView& view, std::int64_t columns) {
+void check_matrix(const GroupFacts& facts, const char* what, const ConstTensorView& view, std::int64_t columns) {
   require(view.dimensions() == 2, "{} has {} dimensions; [rows, {}] is expected", what, view.dimensions(), columns);
   require(view.size(1) == columns, "{} has {} columns; {} are expected", what, view.size(1), columns);
   require(view.size(1) == 1 || view.stride(1) == 1, "{} has element stride {}; 1 is expected", what, view.stride(1));
   require(view.size(0) <= 1 || view.stride(0) >= columns, "{} has row stride {}; at least {} is expected", what,
           view.stride(0), columns);
-  require(view.device().kind == DeviceKind::host, "{} must be in host memory", what);
+  check_device(facts, what, view);
   check_aligned(what, view);
 }
 
@@ -165,13 +188,15 @@ DispatchRequest check_dispatch(const GroupFacts& facts, const ConstTensorView& x
                           .layout = options.layout,
                           .alignment = options.alignment,
                           .capacity = options.capacity,
-                          .num_tokens = read_num_tokens(options.num_tokens, top_k_ids.size(0)),
+                          .num_tokens = read_num_tokens(facts, options.num_tokens, top_k_ids.size(0)),
+                          .num_tokens_word = on_host(facts) ? nullptr : options.num_tokens,
                           .expert_load = options.expert_load};
   const int top_k = static_cast<int>(top_k_ids.size(1));
   check_placement(facts, request, top_k);
   require(x.dimensions() != 2 || x.size(0) == top_k_ids.size(0), "x has {} rows, top_k_ids have {}", x.size(0),
           top_k_ids.size(0));
   check_payload(facts, request, top_k, false);
+  check_cuda_dispatch(facts, request);
   return request;
 }
 
@@ -186,11 +211,12 @@ DispatchRequest check_routed_dispatch(const GroupFacts& facts, const ConstTensor
                           .tail = options.tail,
                           .layout = route.layout(),
                           .alignment = route.alignment(),
-                          .num_tokens = route.num_tokens(),
+                          .num_tokens = on_host(facts) ? route.num_tokens() : route.state()->max_tokens,
                           .route = route};
   require(x.dimensions() != 2 || x.size(0) >= request.num_tokens, "x has {} rows, the route {} tokens", x.size(0),
           request.num_tokens);
   check_payload(facts, request, route.top_k(), route.state()->from_mask());
+  check_cuda_dispatch(facts, request);
   return request;
 }
 
@@ -201,9 +227,11 @@ DispatchRequest check_route(const GroupFacts& facts, const ConstTensorView& top_
                           .layout = options.layout,
                           .alignment = options.alignment,
                           .capacity = options.capacity,
-                          .num_tokens = read_num_tokens(options.num_tokens, top_k_ids.size(0)),
+                          .num_tokens = read_num_tokens(facts, options.num_tokens, top_k_ids.size(0)),
+                          .num_tokens_word = on_host(facts) ? nullptr : options.num_tokens,
                           .expert_load = options.expert_load};
   check_placement(facts, request, static_cast<int>(top_k_ids.size(1)));
+  check_cuda_dispatch(facts, request);
   return request;
 }
 
@@ -212,6 +240,7 @@ DispatchRequest check_route_from_mask(const GroupFacts& facts, const ConstTensor
   if (facts.options.mode == Mode::low_latency) {
     throw Error(ErrorCode::unsupported, "route_from_mask in low_latency mode; it needs a throughput group");
   }
+  if (!on_host(facts)) throw Error(ErrorCode::unsupported, "route_from_mask on CUDA; GPUs make routes from ids so far");
   if (options.layout != Layout::rank_major) {
     throw Error(ErrorCode::unsupported,
                 diagnostics::format("route_from_mask with layout {}; a mask has no experts, so only "
@@ -228,7 +257,7 @@ DispatchRequest check_route_from_mask(const GroupFacts& facts, const ConstTensor
                           .layout = options.layout,
                           .alignment = options.alignment,
                           .capacity = options.capacity,
-                          .num_tokens = read_num_tokens(options.num_tokens, mask.size(0))};
+                          .num_tokens = read_num_tokens(facts, options.num_tokens, mask.size(0))};
   check_placement(facts, request, facts.placement.num_ranks());
   return request;
 }

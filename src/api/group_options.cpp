@@ -97,7 +97,7 @@ std::vector<Field> fields_of(const GroupOptions& options) {
           {"testing.first_epoch", options.testing ? static_cast<std::int64_t>(options.testing->first_epoch) : 0}};
 }
 
-// Rank-major dispatches of `rows` rows each, their routes, as many combine inputs, and the group's own memory.
+// Rank-major dispatches of `rows` rows each, as many combine inputs, and the group's own memory.
 std::size_t cuda_bytes_needed(const GroupOptions& options, int world_size, std::int64_t rows) {
   using throughput::CudaRowShape;
   const std::size_t row_bytes = static_cast<std::size_t>(options.hidden) * size_of(options.row_dtype);
@@ -105,8 +105,7 @@ std::size_t cuda_bytes_needed(const GroupOptions& options, int world_size, std::
   const auto shape = CudaRowShape::of(row_bytes, scale_bytes);
   const std::size_t dispatched =
       block(throughput::CudaPayloadLayout::of(rows, shape, options.max_top_k).bytes) +
-      block(throughput::CudaMetadataLayout::of(rows, options.max_top_k, options.placement.max_local_experts()).bytes) +
-      block(throughput::CudaRouteMemory::of(options.max_tokens, options.max_top_k, world_size).bytes);
+      block(throughput::CudaMetadataLayout::of(rows, options.max_top_k, options.placement.max_local_experts()).bytes);
   const std::size_t outputs = block(static_cast<std::size_t>(rows) * shape.row_pitch);
   const auto own = throughput::CudaGroupMemory::of({.num_ranks = world_size,
                                                     .num_experts = options.num_experts,

@@ -38,14 +38,17 @@ struct GroupFacts {
 /// Throws RY-DESTROYED for an empty route, RY-INVALID-ARGUMENT for another group's.
 void check_own_route(const GroupFacts& facts, const Route& route);
 
+/// It is where the rank is.
+void check_device(const GroupFacts& facts, const char* what, const ConstTensorView& view);
+
 /// `[rows, columns]` of one of the group's fixed columns, elements of a row adjacent, rows not overlapping, on the
-/// host.
-void check_matrix(const char* what, const ConstTensorView& view, std::int64_t columns);
+/// rank's device.
+void check_matrix(const GroupFacts& facts, const char* what, const ConstTensorView& view, std::int64_t columns);
 
 /// Its elements start at multiples of their size. The dtype is a valid one.
 void check_aligned(const char* what, const ConstTensorView& view);
 
 /// int32 or fp32 arrays that the library reads as they lie.
-void check_contiguous(const char* what, const ConstTensorView& view);
+void check_contiguous(const GroupFacts& facts, const char* what, const ConstTensorView& view);
 
 }  // namespace railyard::api

@@ -137,8 +137,9 @@ Lease Heap::lease_of(const void* address) const {
   return {};
 }
 
-HeapUsage Heap::usage() const {
+HeapUsage Heap::usage() {
   const std::lock_guard lock(mutex_);
+  if (order_) free_settled();
   return {.bytes = blocks_.end(),
           .in_use = blocks_.end() - blocks_.free_bytes(),
           .peak = peak_,

@@ -54,7 +54,7 @@ class Heap : public std::enable_shared_from_this<Heap> {
 
   [[nodiscard]] std::byte* base() const noexcept { return region_->base(); }
   [[nodiscard]] std::size_t limit() const noexcept { return region_->limit(); }
-  [[nodiscard]] HeapUsage usage() const;
+  [[nodiscard]] HeapUsage usage();
 
  private:
   friend class LeaseState;

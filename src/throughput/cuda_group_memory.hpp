@@ -8,7 +8,7 @@
 //   first_expert    [ranks + 1] int32
 //   workspace       DispatchWorkspace
 //
-// and the block that each route keeps: transfers, checked ids, sizes.
+// Each route keeps a block of this rank's private memory: transfers, checked ids, sizes.
 #pragma once
 
 #include "throughput/cuda_dispatch_plan.hpp"

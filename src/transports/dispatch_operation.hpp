@@ -29,8 +29,9 @@ struct DispatchRequest {
   Tail tail = Tail::untouched;
   Layout layout = Layout::rank_major;
   int alignment = 1;
-  std::int64_t capacity = 0;  // 0: the default
-  std::int64_t num_tokens = 0;
+  std::int64_t capacity = 0;                      // 0: the default
+  std::int64_t num_tokens = 0;                    // on a GPU with a word: the most
+  const std::int32_t* num_tokens_word = nullptr;  // in device memory; null on the host, where it has been read
   TensorView expert_load = {};
   Route route = {};  // of a routed dispatch
 

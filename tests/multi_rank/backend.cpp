@@ -17,6 +17,8 @@ constexpr std::byte kGuard{0x5C};
 class HostThreads final : public Backend {
  public:
   std::string_view name() const override { return "host-threads"; }
+  DeviceKind device_kind() const override { return DeviceKind::host; }
+  int max_ranks() const override { return 16; }
   World make_world(int ranks, WorldOptions options) override { return World::threads(ranks, std::move(options)); }
   std::shared_ptr<std::byte> allocate(Device, std::size_t bytes) override {
     constexpr std::align_val_t kAlignment{256};
@@ -49,12 +51,14 @@ std::size_t row_bytes(const ConstTensorView& view) {
 
 Backend& backend() {
   static HostThreads host_threads;
-  static Backend* const chosen = [] {
+  static Backend* const chosen = []() -> Backend* {
     const char* wanted = std::getenv("RAILYARD_TEST_BACKEND");
-    if (wanted != nullptr && wanted != host_threads.name()) {
-      throw std::runtime_error(std::string("RAILYARD_TEST_BACKEND is '") + wanted + "'; this build has host-threads");
-    }
-    return &host_threads;
+    if (wanted == nullptr || wanted == host_threads.name()) return &host_threads;
+#ifdef RAILYARD_CUDA
+    if (std::string_view(wanted) == "cuda-threads") return &cuda_threads();
+#endif
+    throw std::runtime_error(std::string("RAILYARD_TEST_BACKEND is '") + wanted +
+                             "'; a build has host-threads, and with the CUDA part cuda-threads");
   }();
   return *chosen;
 }

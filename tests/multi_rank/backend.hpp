@@ -19,6 +19,9 @@ class Backend {
  public:
   virtual ~Backend() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
+  [[nodiscard]] virtual DeviceKind device_kind() const = 0;
+  /// More do not run well together.
+  [[nodiscard]] virtual int max_ranks() const = 0;
   [[nodiscard]] virtual World make_world(int ranks, WorldOptions options) = 0;
   /// Memory on `device`, aligned to 256 bytes, freed with the last copy of the pointer.
   [[nodiscard]] virtual std::shared_ptr<std::byte> allocate(Device device, std::size_t bytes) = 0;
@@ -26,6 +29,10 @@ class Backend {
   virtual void copy_to_host(void* host, const void* device, std::size_t bytes) = 0;
   [[nodiscard]] virtual Stream stream(Device device) = 0;
 };
+
+#ifdef RAILYARD_CUDA
+[[nodiscard]] Backend& cuda_threads();
+#endif
 
 /// The chosen backend. Throws std::runtime_error for an unknown name.
 [[nodiscard]] Backend& backend();

@@ -101,7 +101,8 @@ TEST_P(Delays, AtEveryStageChangeNothing) {
                           const Place place = outer.at("operation " + std::to_string(i));
                           const PlainRound& plain = made[i % made.size()];
                           const PlainInput input(rank.device(), plain, rank.index());
-                          held.push_back(group.dispatch(input.x.view, input.ids.view, input.options));
+                          held.push_back(group.dispatch(input.x.view, input.ids.view, input.options,
+                                                        backend().stream(rank.device())));
                           check_plain(place, scenario, plain, rank.index(), held.back());
                           if (i % 3 != 2) {
                             combine_plain(place, group, scenario, plain, held.back().route);

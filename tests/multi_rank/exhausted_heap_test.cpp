@@ -44,7 +44,7 @@ TEST_P(ExhaustedRank, EveryRankIsToldAndTheNextOperationWorks) {
                           const PlainInput input(rank.device(), plain, rank.index());
                           std::optional<ExhaustedHeap> exhausted;
                           if (rank.index() == kExhausted) {
-                            exhausted.emplace(group);
+                            exhausted.emplace(group, backend().stream(rank.device()));
                           }
                           const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options);
                           exhausted.reset();
@@ -73,7 +73,7 @@ TEST_P(ExhaustedRank, AlongARouteMadeBefore) {
                   const Route route = group.route(input.ids.view, {.layout = layout_});
                   std::optional<ExhaustedHeap> exhausted;
                   if (rank.index() == kExhausted) {
-                    exhausted.emplace(group);
+                    exhausted.emplace(group, backend().stream(rank.device()));
                   }
                   const Dispatched lossy = group.dispatch(input.x.view, route, {.weights = input.options.weights});
                   exhausted.reset();
@@ -116,7 +116,7 @@ TEST_P(ExhaustedRank, CombineOfPlainMemoryThatCannotBeCopied) {
                         {
                           std::optional<ExhaustedHeap> exhausted;
                           if (rank.index() == kExhausted) {
-                            exhausted.emplace(group);
+                            exhausted.emplace(group, backend().stream(rank.device()));
                           }
                           // Its rows are missing to every token that had one there; the others are complete.
                           const Combined combined = group.combine(y, route, out_view);

@@ -56,7 +56,8 @@ TEST_P(HeldOutputs, SurviveSixteenLaterDispatchesAndReturnTheirBytes) {
             std::vector<std::vector<std::byte>> content;
             for (std::size_t i = 0; i < made.size(); ++i) {
               const PlainInput input(rank.device(), made[i], rank.index());
-              held.emplace_back(group.dispatch(input.x.view, input.ids.view, input.options));
+              held.emplace_back(
+                  group.dispatch(input.x.view, input.ids.view, input.options, backend().stream(rank.device())));
               check_plain(place.at("dispatch " + std::to_string(i)), scenario_, made[i], rank.index(), *held.back());
               // In place, as an activation function would; padding and tail too.
               fill(held.back()->rows, static_cast<std::byte>(i + 1));
@@ -90,7 +91,8 @@ TEST_P(HeldOutputs, ReleasedWhileOthersOperate) {
                         std::vector<std::thread> releasing;
                         for (const PlainRound& plain : made) {
                           const PlainInput input(rank.device(), plain, rank.index());
-                          Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options);
+                          Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options,
+                                                          backend().stream(rank.device()));
                           check_plain(place, scenario_, plain, rank.index(), got);
                           releasing.emplace_back([held = std::move(got)]() mutable {
                             std::this_thread::yield();
@@ -109,32 +111,34 @@ TEST_P(HeldOutputs, ReleasedWhileOthersOperate) {
 
 TEST_P(HeldOutputs, RoutesAreUsedLaterInAnyOrder) {
   const std::vector<PlainRound> made = rounds(7, 300);
-  EXPECT_EQ(run_ranks(scenario_.ranks(),
-                      [&](Rank& rank, const Place& place) {
-                        Group group(rank, scenario_.options);
-                        std::vector<Route> routes;
-                        for (std::size_t i = 0; i < made.size(); ++i) {
-                          const PlainInput input(rank.device(), made[i], rank.index());
-                          if (i % 2 == 0) {
-                            routes.push_back(group.route(input.ids.view, {.layout = layout_}));
-                          } else {
-                            routes.push_back(group.dispatch(input.x.view, input.ids.view, input.options).route);
-                          }
-                        }
-                        for (std::uint64_t pass = 0; pass < 2; ++pass) {
-                          for (const std::size_t which : shuffled(routes.size(), 7 + pass)) {
-                            const Place here = place.at("route " + std::to_string(which));
-                            const PlainInput input(rank.device(), made[which], rank.index());
-                            const Dispatched got =
-                                group.dispatch(input.x.view, routes[which], {.weights = input.options.weights});
-                            check_plain(here, scenario_, made[which], rank.index(), got);
-                            combine_plain(here, group, scenario_, made[which], routes[which]);
-                          }
-                        }
-                        place.equal(std::uint64_t{(made.size() + 1) / 2}, group.statistics().routes,
-                                    "routes in the statistics");
-                      }),
-            "");
+  EXPECT_EQ(
+      run_ranks(
+          scenario_.ranks(),
+          [&](Rank& rank, const Place& place) {
+            Group group(rank, scenario_.options);
+            std::vector<Route> routes;
+            for (std::size_t i = 0; i < made.size(); ++i) {
+              const PlainInput input(rank.device(), made[i], rank.index());
+              if (i % 2 == 0) {
+                routes.push_back(group.route(input.ids.view, {.layout = layout_}, backend().stream(rank.device())));
+              } else {
+                routes.push_back(
+                    group.dispatch(input.x.view, input.ids.view, input.options, backend().stream(rank.device())).route);
+              }
+            }
+            for (std::uint64_t pass = 0; pass < 2; ++pass) {
+              for (const std::size_t which : shuffled(routes.size(), 7 + pass)) {
+                const Place here = place.at("route " + std::to_string(which));
+                const PlainInput input(rank.device(), made[which], rank.index());
+                const Dispatched got = group.dispatch(input.x.view, routes[which], {.weights = input.options.weights},
+                                                      backend().stream(rank.device()));
+                check_plain(here, scenario_, made[which], rank.index(), got);
+                combine_plain(here, group, scenario_, made[which], routes[which]);
+              }
+            }
+            place.equal(std::uint64_t{(made.size() + 1) / 2}, group.statistics().routes, "routes in the statistics");
+          }),
+      "");
 }
 
 TEST_P(HeldOutputs, OutliveGroupAndWorld) {
@@ -151,8 +155,9 @@ TEST_P(HeldOutputs, OutliveGroupAndWorld) {
           [&](Rank& rank, const Place& place) {
             Group group(rank, scenario_.options);
             const PlainInput input(rank.device(), made[0], rank.index());
-            Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options);
-            Tensor allocated = group.allocate({5, 24}, DType::fp32);
+            Dispatched got =
+                group.dispatch(input.x.view, input.ids.view, input.options, backend().stream(rank.device()));
+            Tensor allocated = group.allocate({5, 24}, DType::fp32, backend().stream(rank.device()));
             fill(allocated, std::byte{0x11});
             Route route = got.route;
             kept[static_cast<std::size_t>(rank.index())] = Kept{std::move(got), std::move(allocated), std::move(route)};
@@ -175,27 +180,29 @@ TEST_P(HeldOutputs, BytesNeededIsEnoughForWhatItNames) {
   const std::vector<PlainRound> made = rounds(2, 500);
   GroupOptions options = scenario_.options;
   options.heap_bytes = 0;
-  options.heap_bytes = Group::bytes_needed(options, scenario_.ranks(), layout_);
+  options.heap_bytes = Group::bytes_needed(options, scenario_.ranks(), layout_, backend().device_kind());
   options.max_in_flight = 2;
-  EXPECT_EQ(
-      run_ranks(
-          scenario_.ranks(),
-          [&](Rank& rank, const Place& place) {
-            Group group(rank, options);
-            std::vector<Dispatched> held;
-            std::vector<Tensor> inputs;
-            for (const PlainRound& plain : made) {
-              const PlainInput input(rank.device(), plain, rank.index());
-              held.push_back(group.dispatch(input.x.view, input.ids.view, input.options));
-              check_plain(place, scenario_, plain, rank.index(), held.back());
-              const auto r = static_cast<std::size_t>(rank.index());
-              inputs.push_back(group.allocate(
-                  {flat_rows(scenario_, plain.round, rank.index()), scenario_.options.hidden}, DType::bf16));
-              place.require(!plain.round.granted.empty() && r < plain.round.granted.size(), "a grant for each rank");
-            }
-            place.require(group.statistics().heap_bytes <= options.heap_bytes, "the heap is larger than its budget");
-          }),
-      "");
+  EXPECT_EQ(run_ranks(scenario_.ranks(),
+                      [&](Rank& rank, const Place& place) {
+                        Group group(rank, options);
+                        std::vector<Dispatched> held;
+                        std::vector<Tensor> inputs;
+                        for (const PlainRound& plain : made) {
+                          const PlainInput input(rank.device(), plain, rank.index());
+                          held.push_back(group.dispatch(input.x.view, input.ids.view, input.options,
+                                                        backend().stream(rank.device())));
+                          check_plain(place, scenario_, plain, rank.index(), held.back());
+                          const auto r = static_cast<std::size_t>(rank.index());
+                          inputs.push_back(group.allocate(
+                              {flat_rows(scenario_, plain.round, rank.index()), scenario_.options.hidden}, DType::bf16,
+                              backend().stream(rank.device())));
+                          place.require(!plain.round.granted.empty() && r < plain.round.granted.size(),
+                                        "a grant for each rank");
+                        }
+                        place.require(group.statistics().heap_bytes <= options.heap_bytes,
+                                      "the heap is larger than its budget");
+                      }),
+            "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, HeldOutputs,

@@ -85,13 +85,14 @@ void combine_plain(const Place& place, Group& group, const Scenario& scenario, c
   const auto r = static_cast<std::size_t>(group.rank());
   const Rows& content = plain.round.combines.front().y[r];
   const std::int64_t hidden = scenario.options.hidden;
+  const Stream stream = backend().stream(route.expert_ids().device());
   const Tensor y = plain.round.layout == Layout::expert_slots
-                       ? group.allocate({group.local_experts(), plain.round.granted[r], hidden}, DType::bf16)
-                       : group.allocate({content.rows, hidden}, DType::bf16);
+                       ? group.allocate({group.local_experts(), plain.round.granted[r], hidden}, DType::bf16, stream)
+                       : group.allocate({content.rows, hidden}, DType::bf16, stream);
   upload(y, content.packed);
   const Buffer out(y.device(), static_cast<std::size_t>(plain.round.rows[r] * hidden) * 2);
   const TensorView view(out.data(), DType::bf16, {plain.round.rows[r], hidden}, y.device());
-  const Combined combined = group.combine(y, route, view);
+  const Combined combined = group.combine(y, route, view, {}, stream);
   compare_status(place, plain.expected.dispatched.front().status, combined.status());
   place.require(out.download() == plain.expected.combined.front()[r], "combine differs from the reference");
   place.require(out.guards_intact(), "combine wrote outside its output");

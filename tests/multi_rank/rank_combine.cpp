@@ -82,8 +82,8 @@ void RankRun::combine(const Place& place, std::size_t index, std::size_t which, 
     const bool in_place =
         which == 0 && !round.keep && !combine.shortened[rank_] && first.rows.dtype() == combine.y_dtype;
     leased = in_place ? first.rows
-             : slots  ? group_.allocate({experts, rows, hidden}, combine.y_dtype)
-                      : group_.allocate({rows, hidden}, combine.y_dtype);
+             : slots  ? group_.allocate({experts, rows, hidden}, combine.y_dtype, stream)
+                      : group_.allocate({rows, hidden}, combine.y_dtype, stream);
     upload(leased, content.packed);
     y = leased;
   } else if (slots) {

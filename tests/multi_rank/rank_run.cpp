@@ -27,7 +27,7 @@ std::size_t heap_for(const Scenario& scenario, int world_size) {
     const auto row = static_cast<std::size_t>(scenario.options.hidden) * 5 + 12 * static_cast<std::size_t>(round.top_k);
     bytes += 6 * (static_cast<std::size_t>(rows) * (row + 256) + 65536);
   }
-  return bytes + Group::bytes_needed(scenario.options, world_size);
+  return bytes + Group::bytes_needed(scenario.options, world_size, Layout::rank_major, backend().device_kind());
 }
 
 GroupOptions options_for(const Scenario& scenario) {
@@ -80,10 +80,10 @@ DeviceRows place_ids(Device device, const Round& round, std::size_t rank) {
   return placed;
 }
 
-Poison poison_heap(Group& group, std::size_t bytes) {
+Poison poison_heap(Group& group, std::size_t bytes, Stream stream) {
   for (std::size_t size = bytes; size >= 256; size /= 2) {
     try {
-      const Tensor block = group.allocate({static_cast<std::int64_t>(size)}, DType::uint8);
+      const Tensor block = group.allocate({static_cast<std::int64_t>(size)}, DType::uint8, stream);
       const Poison poison{.begin = reinterpret_cast<std::uintptr_t>(block.data()),
                           .end = reinterpret_cast<std::uintptr_t>(block.data()) + size};
       fill(block, poison.value);
@@ -97,10 +97,10 @@ Poison poison_heap(Group& group, std::size_t bytes) {
   return {};
 }
 
-ExhaustedHeap::ExhaustedHeap(Group& group) {
+ExhaustedHeap::ExhaustedHeap(Group& group, Stream stream) {
   for (std::int64_t size = static_cast<std::int64_t>(group.statistics().heap_bytes); size > 0;) {
     try {
-      blocks_.push_back(group.allocate({size}, DType::uint8));
+      blocks_.push_back(group.allocate({size}, DType::uint8, stream));
     } catch (const Error& error) {
       if (error.code() != ErrorCode::heap_exhausted) {
         throw;
@@ -165,8 +165,10 @@ Dispatched RankRun::dispatch(std::size_t index, std::size_t which, Route& route,
     weights_view = ConstTensorView(weights.data(), DType::fp32, {round.rows[rank_], round.top_k}, device_);
   }
   const auto flat = static_cast<std::size_t>(flat_rows(scenario_, round, static_cast<int>(rank_)));
-  poison = poison_heap(group_, (flat + 64) * (static_cast<std::size_t>(scenario_.options.hidden) * 5 +
-                                              16 * static_cast<std::size_t>(round.top_k) + 128));
+  poison = poison_heap(group_,
+                       (flat + 64) * (static_cast<std::size_t>(scenario_.options.hidden) * 5 +
+                                      16 * static_cast<std::size_t>(round.top_k) + 128),
+                       stream);
   if (route) {
     const PayloadOptions options{
         .weights = weights_view, .scales = scales.view, .codec = payload.codec, .tail = payload.tail};
@@ -184,7 +186,7 @@ Dispatched RankRun::dispatch(std::size_t index, std::size_t which, Route& route,
                                 .expert_load = load};
   const DeviceRows ids = place_ids(device_, round, rank_);
   const std::unique_ptr<ExhaustedHeap> exhausted =
-      payload.exhausted_rank == static_cast<int>(rank_) ? std::make_unique<ExhaustedHeap>(group_) : nullptr;
+      payload.exhausted_rank == static_cast<int>(rank_) ? std::make_unique<ExhaustedHeap>(group_, stream) : nullptr;
   Dispatched got = payload.split ? group_.dispatch_send(x.view, ids.view, options, stream).receive(stream)
                                  : group_.dispatch(x.view, ids.view, options, stream);
   route = got.route;

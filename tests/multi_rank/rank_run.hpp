@@ -36,12 +36,12 @@ struct DeviceRows {
 [[nodiscard]] DeviceRows place_ids(Device device, const Round& round, std::size_t rank);
 
 /// Fills free heap with a pattern, as far as one block goes, up to `bytes`.
-[[nodiscard]] Poison poison_heap(Group& group, std::size_t bytes);
+[[nodiscard]] Poison poison_heap(Group& group, std::size_t bytes, Stream stream);
 
 /// Holds all of a rank's heap until it is destroyed.
 class ExhaustedHeap {
  public:
-  explicit ExhaustedHeap(Group& group);
+  ExhaustedHeap(Group& group, Stream stream);
 
  private:
   std::vector<Tensor> blocks_;

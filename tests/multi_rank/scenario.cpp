@@ -55,9 +55,23 @@ void choose_format(Random& random, Payload& payload) {
   }
 }
 
+bool on_gpus() { return backend().device_kind() == DeviceKind::cuda; }
+
+// What GPUs do so far: rank_major, rows as they are or bf16 encoded as fp8_e4m3.
+void keep_to_gpus(Payload& payload) {
+  if (!payload.codec || element_type(*payload.codec) == payload.input) return;
+  if (block_size(*payload.codec) > 0) {
+    payload.codec = Codec::fp8_e4m3;
+    payload.input = DType::bf16;
+  } else {
+    payload.codec.reset();
+  }
+}
+
 Payload make_payload(Random& random, const Scenario& scenario, Round& round, bool makes_route) {
   Payload payload;
   choose_format(random, payload);
+  if (on_gpus()) keep_to_gpus(payload);
   payload.tail = random.one_of({Tail::untouched, Tail::untouched, Tail::zero, Tail::poison});
   payload.has_weights = !round.from_mask && random.chance(60);
   payload.split = random.chance(30);
@@ -146,6 +160,10 @@ Round make_round(Random& random, const Scenario& scenario) {
   Round round;
   round.layout = random.one_of({Layout::rank_major, Layout::expert_major, Layout::expert_slots});
   round.from_mask = options.mode == Mode::throughput && random.chance(8);
+  if (on_gpus()) {
+    round.from_mask = false;
+    round.layout = Layout::rank_major;
+  }
   if (round.from_mask) {
     round.layout = Layout::rank_major;
   }
@@ -199,8 +217,9 @@ Scenario make_scenario(std::uint64_t seed, const Limits& limits) {
   Random random(seed);
   Scenario scenario;
   scenario.seed = seed;
-  const int ranks = static_cast<int>(random.chance(70) ? random.between(1, std::min(5, limits.max_ranks))
-                                                       : random.between(1, limits.max_ranks));
+  const int most = std::min(limits.max_ranks, backend().max_ranks());
+  const int ranks =
+      static_cast<int>(random.chance(70) ? random.between(1, std::min(5, most)) : random.between(1, most));
   scenario.experts_per_rank = random_experts(random, ranks);
   GroupOptions& options = scenario.options;
   options.num_experts = std::accumulate(scenario.experts_per_rank.begin(), scenario.experts_per_rank.end(), 0);
@@ -212,6 +231,7 @@ Scenario make_scenario(std::uint64_t seed, const Limits& limits) {
   options.max_top_k = static_cast<int>(random.chance(80) ? random.between(1, 8) : random.between(1, 32));
   options.max_tokens = static_cast<int>(random.between(1, options.hidden > 300 ? 12 : ranks > 5 ? 16 : 40));
   options.mode = limits.mode.value_or(random.one_of({Mode::throughput, Mode::low_latency}));
+  if (on_gpus()) options.mode = Mode::throughput;
   options.levels = random.one_of({ReductionLevels::none, ReductionLevels::rank});
   options.order = options.levels == ReductionLevels::none
                       ? ReductionOrder::rank_ascending

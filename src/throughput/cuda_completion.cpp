@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "throughput/cuda_completion.hpp"
+
+#include "device/cuda_call.hpp"
+
+#include <utility>
+
+namespace railyard::throughput {
+
+CudaCompletion::CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine, Route base)
+    : resources_(std::move(resources)), slot_(resources_->take_slot()), combine_(combine), base_(std::move(base)) {}
+
+CudaCompletion::~CudaCompletion() {
+  if (event_) resources_->events().recycle(event_);
+  resources_->give_slot(slot_);
+}
+
+void CudaCompletion::launched(cudaStream_t stream, bool captured) {
+  captured_ = captured;
+  if (captured) return;
+  event_ = resources_->events().record(stream);
+  if (!event_) throw Error(ErrorCode::unsupported, "CUDA refused the event that ends an operation");
+}
+
+void CudaCompletion::refuse_captured() const {
+  if (!captured_) return;
+  throw Error(
+      ErrorCode::unsupported,
+      "the operation was captured into a graph and has no end of its own; synchronize the stream that the graph "
+      "is launched on");
+}
+
+bool CudaCompletion::done() const {
+  refuse_captured();
+  const device::UseDevice current(resources_->device);
+  const cudaError_t error = cudaEventQuery(event_);
+  if (error == cudaErrorNotReady) return false;
+  device::require_cuda(error, "an operation's end");
+  return true;
+}
+
+void CudaCompletion::synchronize() const {
+  refuse_captured();
+  const device::UseDevice current(resources_->device);
+  device::require_cuda(cudaEventSynchronize(event_), "an operation's end");
+  const bool failed = (combine_ ? slot_->combine.wait_code : slot_->dispatch.wait_code) != 0;
+  if (failed) throw resources_->failure_of(combine_, combine_ ? slot_->combine.epoch : slot_->dispatch.epoch);
+}
+
+const Status& CudaCompletion::status() const {
+  if (!captured_) synchronize();
+  Status status = combine_ ? slot_->combine.status : slot_->dispatch.status;
+  if (status.ok() && base_) status = base_.status();
+  const std::lock_guard lock(mutex_);
+  status_ = status;
+  return status_;
+}
+
+}  // namespace railyard::throughput

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The end of one CUDA operation: its event, and its results in pinned memory.
+#pragma once
+
+#include "throughput/cuda_resources.hpp"
+
+#include <railyard/route.hpp>
+#include <railyard/stream.hpp>
+
+#include <memory>
+#include <mutex>
+
+namespace railyard::throughput {
+
+class CudaCompletion final : public Completion {
+ public:
+  /// `base`: the route whose status stands if the operation adds none; empty for one that makes its route.
+  CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine, Route base);
+  ~CudaCompletion() override;
+  CudaCompletion(const CudaCompletion&) = delete;
+  CudaCompletion& operator=(const CudaCompletion&) = delete;
+
+  /// The operation was submitted to this stream just now. Throws RY-UNSUPPORTED if CUDA refuses the event.
+  void launched(cudaStream_t stream, bool captured);
+
+  [[nodiscard]] bool done() const override;
+  void synchronize() const override;
+  [[nodiscard]] const Status& status() const override;
+  [[nodiscard]] void* native() const noexcept override { return event_; }
+
+  [[nodiscard]] CudaResultSlot& slot() const noexcept { return *slot_; }
+  [[nodiscard]] bool captured() const noexcept { return captured_; }
+
+ private:
+  void refuse_captured() const;
+
+  std::shared_ptr<CudaResources> resources_;
+  CudaResultSlot* slot_;
+  bool combine_;
+  bool captured_ = false;
+  Route base_;
+  cudaEvent_t event_ = nullptr;
+  mutable std::mutex mutex_;
+  mutable Status status_;
+};
+
+}  // namespace railyard::throughput

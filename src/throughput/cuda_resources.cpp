@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "throughput/cuda_resources.hpp"
+
+#include "device/cuda_call.hpp"
+#include "diagnostics/format.hpp"
+
+#include <atomic>
+#include <new>
+#include <string>
+#include <string_view>
+
+namespace railyard::throughput {
+namespace {
+
+using device::require_cuda;
+
+// Pinning memory may wait for the device, and kernels of other ranks for this one: enough at once for routes and events
+// of many layers.
+constexpr std::size_t kSlotsAtOnce = 1024;
+
+// Host and device address are one, as everywhere with unified addressing.
+void* pin(std::size_t bytes) {
+  void* memory = nullptr;
+  require_cuda(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped), "pinning memory");
+  return memory;
+}
+
+std::string_view name_of(device::Operation operation) {
+  switch (operation) {
+    case device::Operation::route:
+      return "route";
+    case device::Operation::dispatch:
+      return "dispatch";
+    case device::Operation::routed_dispatch:
+      return "routed dispatch";
+    case device::Operation::combine:
+      return "combine";
+    default:
+      return "operation";
+  }
+}
+
+std::string_view name_of(device::Stage stage) {
+  switch (stage) {
+    case device::Stage::exchange:
+      return "exchange";
+    case device::Stage::arrival:
+      return "arrival";
+    case device::Stage::readers:
+      return "readers";
+    default:
+      return "start";
+  }
+}
+
+// The device writes it last, after a fence.
+std::uint32_t code_of(CudaWaitReport& report) { return std::atomic_ref(report.code).load(std::memory_order_acquire); }
+
+}  // namespace
+
+CudaResources::CudaResources(int owner, int index, int experts)
+    : rank(owner), device(index), local_experts(experts), events_(index) {
+  control_ = new (pin(sizeof(CudaHostControl))) CudaHostControl;
+  report_ = new (pin(sizeof(CudaWaitReport))) CudaWaitReport;
+  add_slots(kSlotsAtOnce);
+}
+
+CudaResources::~CudaResources() {
+  const device::UseDevice current(device);
+  for (void* chunk : chunks_) static_cast<void>(cudaFreeHost(chunk));
+  if (control_) static_cast<void>(cudaFreeHost(control_));
+  if (report_) static_cast<void>(cudaFreeHost(report_));
+}
+
+void CudaResources::add_slots(std::size_t count) {
+  const std::size_t bytes =
+      round_up_bytes(sizeof(CudaResultSlot) + static_cast<std::size_t>(local_experts) * sizeof(std::int32_t), 128);
+  idle_.reserve(idle_.size() + count * (chunks_.size() + 1));  // so that giving one back never allocates
+  chunks_.reserve(chunks_.size() + 1);
+  auto* const memory = static_cast<std::byte*>(pin(count * bytes));
+  chunks_.push_back(memory);
+  for (std::size_t i = 0; i < count; ++i) idle_.push_back(reinterpret_cast<CudaResultSlot*>(memory + i * bytes));
+}
+
+CudaResultSlot* CudaResources::take_slot() {
+  const std::lock_guard lock(mutex_);
+  if (idle_.empty()) add_slots(kSlotsAtOnce);
+  CudaResultSlot* const slot = new (idle_.back()) CudaResultSlot;
+  idle_.pop_back();
+  std::fill_n(slot->expert_counts(), local_experts, 0);
+  return slot;
+}
+
+void CudaResources::give_slot(CudaResultSlot* slot) noexcept {
+  const std::lock_guard lock(mutex_);
+  idle_.push_back(slot);
+}
+
+std::string CudaResources::failure() const {
+  const auto code = static_cast<ErrorCode>(code_of(*report_));
+  if (code == ErrorCode::ok) return {};
+  const std::string_view why = code == ErrorCode::timeout              ? "did not arrive before the deadline"
+                               : code == ErrorCode::operation_mismatch ? "called something else"
+                                                                       : "was awaited when abort() was called";
+  return diagnostics::format("rank {}: {} epoch {}, stage {}: rank {} {} (expected {:#x}, seen {:#x})", rank,
+                             name_of(report_->operation), report_->epoch, name_of(report_->stage), report_->peer, why,
+                             report_->expected, report_->seen);
+}
+
+Error CudaResources::failure_of(bool combine, std::uint64_t epoch) const {
+  const std::string text = failure();
+  const bool same_kind = (report_->operation == device::Operation::combine) == combine;
+  if (text.empty() || !same_kind || report_->epoch != epoch) {
+    return {ErrorCode::suspended, diagnostics::format("rank {}: the group is suspended: {}", rank, text)};
+  }
+  return {static_cast<ErrorCode>(report_->code), text};
+}
+
+}  // namespace railyard::throughput

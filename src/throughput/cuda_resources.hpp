@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the operations of a CUDA group need on the host, and what may outlive the group with them: pinned memory that
+// kernels write to, and events.
+#pragma once
+
+#include "device/cuda_event_pool.hpp"
+#include "throughput/cuda_launch.hpp"
+
+#include <railyard/error.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace railyard::throughput {
+
+/// One operation's results in pinned memory.
+struct CudaResultSlot {
+  CudaDispatchResult dispatch;
+  CudaCombineResult combine;
+  // int32 [local experts] follows.
+  [[nodiscard]] std::int32_t* expert_counts() noexcept { return reinterpret_cast<std::int32_t*>(this + 1); }
+};
+
+/// Thread-safe. Shared by the group, its routes and its events.
+class CudaResources {
+ public:
+  /// On the current device. Throws RY-OUT-OF-MEMORY.
+  CudaResources(int rank, int device, int local_experts);
+  ~CudaResources();
+  CudaResources(const CudaResources&) = delete;
+  CudaResources& operator=(const CudaResources&) = delete;
+
+  const int rank;
+  const int device;
+  const int local_experts;
+
+  /// Cleared.
+  [[nodiscard]] CudaResultSlot* take_slot();
+  void give_slot(CudaResultSlot* slot) noexcept;
+  [[nodiscard]] device::CudaEventPool& events() noexcept { return events_; }
+  [[nodiscard]] CudaHostControl* control() const noexcept { return control_; }
+  [[nodiscard]] CudaWaitReport* report() const noexcept { return report_; }
+
+  /// What ended the group's waits without the peers, as a sentence; empty if nothing has.
+  [[nodiscard]] std::string failure() const;
+  /// The same as an error, for the operation with this epoch; RY-SUSPENDED if an earlier one failed.
+  [[nodiscard]] Error failure_of(bool combine, std::uint64_t epoch) const;
+
+ private:
+  void add_slots(std::size_t count);
+
+  device::CudaEventPool events_;
+  CudaHostControl* control_ = nullptr;
+  CudaWaitReport* report_ = nullptr;
+  std::mutex mutex_;
+  std::vector<void*> chunks_;
+  std::vector<CudaResultSlot*> idle_;
+};
+
+}  // namespace railyard::throughput

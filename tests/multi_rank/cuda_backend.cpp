@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranks as threads on the GPUs of this machine, in turn. Everything is allocated before the ranks run, and copies wait
+// for their own stream alone: what synchronises a device would wait for kernels that wait for this rank.
+#include "multi_rank/backend.hpp"
+#include "symmetric_memory/block_allocator.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace railyard::multi_rank {
+namespace {
+
+constexpr std::size_t kArenaBytes = std::size_t{4} << 30;
+
+void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
+}
+
+/// Memory and streams of one device.
+class Arena {
+ public:
+  explicit Arena(int device) {
+    check(cudaSetDevice(device), "using a device");
+    void* memory = nullptr;
+    check(cudaMalloc(&memory, kArenaBytes), "allocating an arena");
+    base_ = static_cast<std::byte*>(memory);
+    blocks_.grow(kArenaBytes);
+  }
+
+  std::shared_ptr<std::byte> take(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    const auto offset = blocks_.allocate(bytes);
+    if (!offset) throw std::runtime_error("the test's arena is too small for " + std::to_string(bytes) + " bytes");
+    return {base_ + *offset, [this, offset = *offset, bytes](std::byte*) {
+              const std::lock_guard give(mutex_);
+              blocks_.release(offset, bytes);
+            }};
+  }
+
+  cudaStream_t take_stream() {
+    const std::lock_guard lock(mutex_);
+    if (idle_.empty()) {
+      cudaStream_t stream = nullptr;
+      check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "making a stream");
+      return stream;
+    }
+    cudaStream_t const stream = idle_.back();
+    idle_.pop_back();
+    return stream;
+  }
+
+  void give_stream(cudaStream_t stream) {
+    const std::lock_guard lock(mutex_);
+    idle_.push_back(stream);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::byte* base_ = nullptr;
+  symmetric_memory::BlockAllocator blocks_;
+  std::vector<cudaStream_t> idle_;  // never destroyed: leases remember the streams that used them
+};
+
+class CudaThreads final : public Backend {
+ public:
+  CudaThreads() {
+    // Before CUDA starts; what the caller has set stays.
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+    setenv("CUDA_MODULE_LOADING", "EAGER", 0);
+    check(cudaGetDeviceCount(&devices_), "counting GPUs");
+    if (devices_ == 0) throw std::runtime_error("RAILYARD_TEST_BACKEND is cuda-threads, and there is no GPU");
+    for (int device = 0; device < devices_; ++device) arenas_.push_back(std::make_unique<Arena>(device));
+  }
+
+  std::string_view name() const override { return "cuda-threads"; }
+  DeviceKind device_kind() const override { return DeviceKind::cuda; }
+  int max_ranks() const override { return 8 * devices_; }
+
+  World make_world(int ranks, WorldOptions options) override {
+    for (int device = 0; device < devices_; ++device) options.devices.push_back({DeviceKind::cuda, device});
+    return World::threads(ranks, std::move(options));
+  }
+
+  std::shared_ptr<std::byte> allocate(Device device, std::size_t bytes) override {
+    return arenas_[static_cast<std::size_t>(device.index)]->take(bytes);
+  }
+  void copy_to_device(void* device, const void* host, std::size_t bytes) override { copy(device, host, bytes); }
+  void copy_to_host(void* host, const void* device, std::size_t bytes) override { copy(host, device, bytes); }
+  Stream stream(Device device) override { return Stream(stream_of(device.index)); }
+
+ private:
+  // One stream for each thread, that of its rank, so that copies come after the rank's operations.
+  struct ThreadStream {
+    Arena* arena = nullptr;
+    cudaStream_t stream = nullptr;
+    ThreadStream() = default;
+    ThreadStream(const ThreadStream&) = delete;
+    ThreadStream& operator=(const ThreadStream&) = delete;
+    ~ThreadStream() {
+      if (arena) arena->give_stream(stream);
+    }
+  };
+
+  cudaStream_t stream_of(int device) {
+    thread_local std::map<int, ThreadStream> streams;
+    ThreadStream& mine = streams[device];
+    if (!mine.arena) {
+      mine.arena = arenas_[static_cast<std::size_t>(device)].get();
+      mine.stream = mine.arena->take_stream();
+    }
+    return mine.stream;
+  }
+
+  void copy(void* to, const void* from, std::size_t bytes) {
+    int device = 0;
+    check(cudaGetDevice(&device), "the current device");
+    cudaStream_t const stream = stream_of(device);
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream), "copying");
+    check(cudaStreamSynchronize(stream), "copying");
+  }
+
+  int devices_ = 0;
+  std::vector<std::unique_ptr<Arena>> arenas_;
+};
+
+}  // namespace
+
+Backend& cuda_threads() {
+  static auto* const backend = new CudaThreads;  // CUDA ends before static objects do
+  return *backend;
+}
+
+}  // namespace railyard::multi_rank
