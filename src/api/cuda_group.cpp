@@ -137,6 +137,7 @@ class CudaGroup final : public GroupState {
   }
 
   GroupStatistics statistics() override {
+    const device::UseDevice current(device.index);
     count_wire_bytes();
     return GroupState::statistics();
   }
@@ -144,7 +145,7 @@ class CudaGroup final : public GroupState {
  private:
   // An operation whose bytes are not counted yet: they are known when it, and its route, have ended.
   struct Uncounted {
-    std::shared_ptr<throughput::CudaCompletion> end;
+    std::shared_ptr<CUevent_st> end;
     std::shared_ptr<throughput::CudaCompletion> route;
     std::uint64_t row_bytes = 0;
   };
@@ -161,16 +162,17 @@ class CudaGroup final : public GroupState {
     }
   }
 
-  void check_stream(Stream stream) const {
-    if (!stream.native() || native(stream) == cudaStreamLegacy) {
-      if (ranks_here_ == 1) return;
-      throw Error(
-          ErrorCode::invalid_argument,
-          diagnostics::format("the default stream, with {} ranks on cuda:{}; it orders their kernels, which wait "
-                              "for each other: give each rank a stream made with cudaStreamNonBlocking",
-                              ranks_here_, device.index));
-    }
+  void check_default_stream(Stream stream) const {
+    if (ranks_here_ == 1 || (stream.native() && native(stream) != cudaStreamLegacy)) return;
+    throw Error(ErrorCode::invalid_argument,
+                diagnostics::format("the default stream, with {} ranks on cuda:{}; it orders their kernels, which wait "
+                                    "for each other: give each rank a stream made with cudaStreamNonBlocking",
+                                    ranks_here_, device.index));
+  }
+
+  void check_device_of([[maybe_unused]] Stream stream) const {
 #if CUDART_VERSION >= 12080
+    if (!stream.native()) return;
     int owner = 0;
     device::require_cuda(cudaStreamGetDevice(native(stream), &owner), "asking a stream for its device");
     if (owner != device.index) {
@@ -196,12 +198,13 @@ class CudaGroup final : public GroupState {
   // Later work on `stream` comes after the group's latest operation. Returns whether the stream is being captured.
   bool enter(Stream stream) {
     symmetric_memory::release_from_graphs();
-    check_stream(stream);
+    check_default_stream(stream);
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     unsigned long long capture = 0;
     device::require_cuda(cudaStreamGetCaptureInfo(native(stream), &status, &capture), "asking about a capture");
     const bool capturing = status == cudaStreamCaptureStatusActive;
     capture_ = capturing ? capture : 0;
+    if (!capturing) check_device_of(stream);  // CUDA does not answer about a stream that is captured
     return capturing;
   }
 
@@ -211,15 +214,14 @@ class CudaGroup final : public GroupState {
         device::require_cuda(cudaStreamWaitEvent(native(stream), captured_end_, 0), "ordering operations");
       }
     } else if (latest_ && latest_on_ != stream) {
-      device::require_cuda(cudaStreamWaitEvent(native(stream), static_cast<cudaEvent_t>(latest_->native()), 0),
-                           "ordering operations");
+      device::require_cuda(cudaStreamWaitEvent(native(stream), latest_.get(), 0), "ordering operations");
     }
   }
 
   void leave(Stream stream, const std::shared_ptr<throughput::CudaCompletion>& completion) {
     completion->launched(native(stream), capture_ != 0);
     if (capture_ == 0) {
-      latest_ = completion;
+      latest_ = completion->event();
       latest_on_ = stream;
       return;
     }
@@ -282,7 +284,7 @@ class CudaGroup final : public GroupState {
     operations_->launch(operation);
     leave(Stream(operation.launch.stream), operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
-    account(operation.completion, state.completion, operation.launch.rows.bytes > 0 ? row_bytes_of(operation) : 0);
+    account(*operation.completion, state.completion, operation.launch.rows.bytes > 0 ? row_bytes_of(operation) : 0);
   }
 
   Dispatched finish_dispatch(std::size_t slot, Stream stream) override {
@@ -319,7 +321,7 @@ class CudaGroup final : public GroupState {
     statistics_.bytes_copied += operations_->launch(operation);
     leave(Stream(operation.launch.stream), operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
-    account(operation.completion, state.completion,
+    account(*operation.completion, state.completion,
             static_cast<std::uint64_t>(options.hidden) * size_of(operation.launch.y_dtype));
   }
 
@@ -354,7 +356,7 @@ class CudaGroup final : public GroupState {
   void join(Stream sent_on, Stream received_on, const throughput::CudaCompletion& completion) {
     if (sent_on == received_on) return;
     const device::UseDevice current(device.index);
-    check_stream(received_on);
+    check_default_stream(received_on);
     const auto event = completion.captured() ? captured_end_ : static_cast<cudaEvent_t>(completion.native());
     device::require_cuda(cudaStreamWaitEvent(native(received_on), event, 0), "receiving an operation");
   }
@@ -366,16 +368,16 @@ class CudaGroup final : public GroupState {
     return elements * size_of(operation.descriptor.row_dtype) + scales;
   }
 
-  void account(const std::shared_ptr<throughput::CudaCompletion>& end,
-               const std::shared_ptr<throughput::CudaCompletion>& route, std::uint64_t row_bytes) {
+  void account(const throughput::CudaCompletion& end, const std::shared_ptr<throughput::CudaCompletion>& route,
+               std::uint64_t row_bytes) {
     if (capture_ != 0 || route->captured() || row_bytes == 0) return;
     count_wire_bytes();
-    uncounted_.push_back({end, route, row_bytes});
+    uncounted_.push_back({end.event(), route, row_bytes});
   }
 
   // Rows sent to, or read from, other ranks; a route's send counts say how many for both.
   void count_wire_bytes() {
-    while (!uncounted_.empty() && uncounted_.front().end->done() && uncounted_.front().route->done()) {
+    while (!uncounted_.empty() && cudaEventQuery(uncounted_.front().end.get()) == cudaSuccess) {
       const throughput::CudaDispatchResult& result = uncounted_.front().route->slot().dispatch;
       for (int peer = 0; peer < size; ++peer) {
         if (peer == rank) continue;
@@ -404,7 +406,7 @@ class CudaGroup final : public GroupState {
   std::shared_ptr<void> world_abort_watch_;
   std::vector<throughput::CudaDispatchOperation> dispatches_;  // by slot
   std::vector<throughput::CudaCombineOperation> combines_;
-  std::shared_ptr<throughput::CudaCompletion> latest_;  // the group's latest operation outside captures
+  std::shared_ptr<CUevent_st> latest_;  // the end of the latest operation outside captures
   Stream latest_on_;
   unsigned long long capture_ = 0;      // of the operation under way; 0: none
   cudaEvent_t captured_end_ = nullptr;  // the latest operation inside one

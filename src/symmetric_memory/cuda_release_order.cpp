@@ -16,6 +16,11 @@ void* CudaReleaseOrder::mark(Stream stream) noexcept {
   return device::is_capturing(stream_of(stream)) ? nullptr : events_.record(stream_of(stream));
 }
 
+bool CudaReleaseOrder::idle(Stream stream) noexcept {
+  const device::UseDevice current(events_.device());
+  return !device::is_capturing(stream_of(stream)) && cudaStreamQuery(stream_of(stream)) == cudaSuccess;
+}
+
 bool CudaReleaseOrder::done(void* mark) noexcept {
   const device::UseDevice current(events_.device());
   return cudaEventQuery(event_of(mark)) != cudaErrorNotReady;

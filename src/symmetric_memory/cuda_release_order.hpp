@@ -11,6 +11,7 @@ class CudaReleaseOrder final : public ReleaseOrder {
  public:
   explicit CudaReleaseOrder(int device) noexcept : events_(device) {}
   [[nodiscard]] void* mark(Stream stream) noexcept override;
+  [[nodiscard]] bool idle(Stream stream) noexcept override;
   [[nodiscard]] bool done(void* mark) noexcept override;
   void wait(Stream stream, void* mark) noexcept override;
   void recycle(void* mark) noexcept override;

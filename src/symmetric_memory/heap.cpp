@@ -79,6 +79,7 @@ std::optional<std::size_t> Heap::allocate_in_order(std::size_t bytes, Stream str
 // Whether no work uses the block any more.
 bool Heap::settle(Released& released) noexcept {
   std::erase_if(released.unmarked, [&](Stream stream) {
+    if (order_->idle(stream)) return true;
     void* const mark = order_->mark(stream);
     if (mark) released.marks.push_back(mark);
     return mark != nullptr;

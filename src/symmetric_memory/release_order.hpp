@@ -13,6 +13,8 @@ class ReleaseOrder {
   virtual ~ReleaseOrder() = default;
   /// After the work submitted to `stream` so far; null while the stream is being captured, to be asked again.
   [[nodiscard]] virtual void* mark(Stream stream) noexcept = 0;
+  /// Whether the stream has no work left.
+  [[nodiscard]] virtual bool idle(Stream stream) noexcept = 0;
   [[nodiscard]] virtual bool done(void* mark) noexcept = 0;
   /// Later work on `stream` comes after `mark`. The host does not wait.
   virtual void wait(Stream stream, void* mark) noexcept = 0;

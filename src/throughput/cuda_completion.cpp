@@ -10,15 +10,15 @@ namespace railyard::throughput {
 CudaCompletion::CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine, Route base)
     : resources_(std::move(resources)), slot_(resources_->take_slot()), combine_(combine), base_(std::move(base)) {}
 
-CudaCompletion::~CudaCompletion() {
-  if (event_) resources_->events().recycle(event_);
-  resources_->give_slot(slot_);
-}
+CudaCompletion::~CudaCompletion() { resources_->give_slot(slot_); }
 
 void CudaCompletion::launched(cudaStream_t stream, bool captured) {
   captured_ = captured;
   if (captured) return;
-  event_ = resources_->events().record(stream);
+  const cudaEvent_t event = resources_->events().record(stream);
+  event_ = {event, [resources = resources_](cudaEvent_t done) {
+              if (done) resources->events().recycle(done);
+            }};
   if (!event_) throw Error(ErrorCode::unsupported, "CUDA refused the event that ends an operation");
 }
 
@@ -33,7 +33,7 @@ void CudaCompletion::refuse_captured() const {
 bool CudaCompletion::done() const {
   refuse_captured();
   const device::UseDevice current(resources_->device);
-  const cudaError_t error = cudaEventQuery(event_);
+  const cudaError_t error = cudaEventQuery(event_.get());
   if (error == cudaErrorNotReady) return false;
   device::require_cuda(error, "an operation's end");
   return true;
@@ -42,7 +42,7 @@ bool CudaCompletion::done() const {
 void CudaCompletion::synchronize() const {
   refuse_captured();
   const device::UseDevice current(resources_->device);
-  device::require_cuda(cudaEventSynchronize(event_), "an operation's end");
+  device::require_cuda(cudaEventSynchronize(event_.get()), "an operation's end");
   const bool failed = (combine_ ? slot_->combine.wait_code : slot_->dispatch.wait_code) != 0;
   if (failed) throw resources_->failure_of(combine_, combine_ ? slot_->combine.epoch : slot_->dispatch.epoch);
 }

@@ -26,7 +26,9 @@ class CudaCompletion final : public Completion {
   [[nodiscard]] bool done() const override;
   void synchronize() const override;
   [[nodiscard]] const Status& status() const override;
-  [[nodiscard]] void* native() const noexcept override { return event_; }
+  [[nodiscard]] void* native() const noexcept override { return event_.get(); }
+  /// Null for a captured operation. Holds less than this does: no route.
+  [[nodiscard]] const std::shared_ptr<CUevent_st>& event() const noexcept { return event_; }
 
   [[nodiscard]] CudaResultSlot& slot() const noexcept { return *slot_; }
   [[nodiscard]] bool captured() const noexcept { return captured_; }
@@ -39,7 +41,7 @@ class CudaCompletion final : public Completion {
   bool combine_;
   bool captured_ = false;
   Route base_;
-  cudaEvent_t event_ = nullptr;
+  std::shared_ptr<CUevent_st> event_;
   mutable std::mutex mutex_;
   mutable Status status_;
 };

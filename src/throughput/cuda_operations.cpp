@@ -71,7 +71,8 @@ std::size_t bytes_per_row(const ConstTensorView& view, std::size_t row_bytes) {
                           : round_up_bytes(row_bytes, 16);
 }
 
-CudaRows rows_of(const DispatchRequest& request, int hidden) {
+// `somewhere`: any device address; a null one would say that no rank has scales.
+CudaRows rows_of(const DispatchRequest& request, int hidden, const std::byte* somewhere) {
   CudaRows rows;
   if (!request.sends_rows()) return rows;
   rows.data = static_cast<const std::byte*>(request.x.data());
@@ -80,7 +81,7 @@ CudaRows rows_of(const DispatchRequest& request, int hidden) {
   if (request.codec && element_type(*request.codec) != request.x.dtype()) rows.encode = CudaEncode::bf16_to_fp8_e4m3;
   const ConstTensorView& scales = request.scales;
   if (!scales.defined()) return rows;
-  rows.scales = static_cast<const std::byte*>(scales.data());
+  rows.scales = scales.data() ? static_cast<const std::byte*>(scales.data()) : somewhere;
   rows.scale_element = size_of(scales.dtype());
   rows.num_scales = static_cast<std::size_t>(scales.size(1));
   rows.scale_pitch = static_cast<std::size_t>(std::max<std::int64_t>(scales.stride(0), 0)) * rows.scale_element;
@@ -236,7 +237,7 @@ void CudaOperations::prepare(DispatchRequest&& request, Stream stream, CudaDispa
       .device_num_tokens = request.num_tokens_word,
       .overflow = options_.group->overflow,
       .order = options_.group->order,
-      .rows = rows_of(request, options_.group->hidden),
+      .rows = rows_of(request, options_.group->hidden, base),
       .has_weights = request.weights.defined(),
       .weights = static_cast<const float*>(request.weights.data()),
       .tail = request.tail,

@@ -23,6 +23,9 @@ void check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(error));
 }
 
+/// Waits for the calling thread's streams.
+void wait_for_this_thread();
+
 /// Memory and streams of one device.
 class Arena {
  public:
@@ -39,6 +42,7 @@ class Arena {
     const auto offset = blocks_.allocate(bytes);
     if (!offset) throw std::runtime_error("the test's arena is too small for " + std::to_string(bytes) + " bytes");
     return {base_ + *offset, [this, offset = *offset, bytes](std::byte*) {
+              wait_for_this_thread();  // what it called last may still use the bytes
               const std::lock_guard give(mutex_);
               blocks_.release(offset, bytes);
             }};
@@ -68,6 +72,27 @@ class Arena {
   std::vector<cudaStream_t> idle_;  // never destroyed: leases remember the streams that used them
 };
 
+// One stream for each thread and device, that of its rank, so that copies come after the rank's operations.
+struct ThreadStream {
+  Arena* arena = nullptr;
+  cudaStream_t stream = nullptr;
+  ThreadStream() = default;
+  ThreadStream(const ThreadStream&) = delete;
+  ThreadStream& operator=(const ThreadStream&) = delete;
+  ~ThreadStream() {
+    if (arena) arena->give_stream(stream);
+  }
+};
+
+std::map<int, ThreadStream>& streams() {
+  thread_local std::map<int, ThreadStream> mine;
+  return mine;
+}
+
+void wait_for_this_thread() {
+  for (const auto& [device, mine] : streams()) static_cast<void>(cudaStreamSynchronize(mine.stream));
+}
+
 class CudaThreads final : public Backend {
  public:
   CudaThreads() {
@@ -96,21 +121,8 @@ class CudaThreads final : public Backend {
   Stream stream(Device device) override { return Stream(stream_of(device.index)); }
 
  private:
-  // One stream for each thread, that of its rank, so that copies come after the rank's operations.
-  struct ThreadStream {
-    Arena* arena = nullptr;
-    cudaStream_t stream = nullptr;
-    ThreadStream() = default;
-    ThreadStream(const ThreadStream&) = delete;
-    ThreadStream& operator=(const ThreadStream&) = delete;
-    ~ThreadStream() {
-      if (arena) arena->give_stream(stream);
-    }
-  };
-
   cudaStream_t stream_of(int device) {
-    thread_local std::map<int, ThreadStream> streams;
-    ThreadStream& mine = streams[device];
+    ThreadStream& mine = streams()[device];
     if (!mine.arena) {
       mine.arena = arenas_[static_cast<std::size_t>(device)].get();
       mine.stream = mine.arena->take_stream();

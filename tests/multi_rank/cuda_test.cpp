@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only ranks on GPUs have: streams, graphs, deadlines that a device keeps, pointers of the wrong kind. Virtual
 // ranks where there are fewer GPUs than ranks.
+#include "device/cuda_ranks.hpp"
 #include "multi_rank/backend.hpp"
 #include "multi_rank/plain.hpp"
 
@@ -32,16 +33,10 @@ Stream new_stream() {
   return Stream(stream);
 }
 
-/// Later work on the stream waits this long.
+/// Later work on the stream waits this long, on the device: functions of the host on different streams wait for each
+/// other.
 void delay(Stream stream, std::chrono::microseconds time) {
-  auto* const held = new std::chrono::microseconds(time);
-  check(cudaLaunchHostFunc(
-      native(stream),
-      [](void* data) {
-        const std::unique_ptr<std::chrono::microseconds> mine(static_cast<std::chrono::microseconds*>(data));
-        std::this_thread::sleep_for(*mine);
-      },
-      held));
+  device_tests::busy(static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count()), native(stream));
 }
 
 class Cuda : public ::testing::Test {
@@ -76,6 +71,7 @@ void copy_into(const DeviceRows& to, const std::vector<std::byte>& content) {
 TEST_F(Cuda, ReplaysOfAGraphFollowIdsAndTokenCountsInMemory) {
   constexpr int kReplays = 200;
   std::vector<PlainRound> made = rounds(10, 100);
+  const PlainRound last = made[0];
   for (std::size_t i = 0; i < made.size(); ++i) made[i] = with_tokens(std::move(made[i]), 7 + i);
   EXPECT_EQ(run_ranks(scenario_.ranks(),
                       [&](Rank& rank, const Place& place) {
@@ -127,8 +123,7 @@ TEST_F(Cuda, ReplaysOfAGraphFollowIdsAndTokenCountsInMemory) {
                         rank.barrier();
                         bool returned = false;
                         for (int i = 0; i < 100 && !returned; ++i) {
-                          round_trip(place.at("after the graph"), group, scenario_,
-                                     made[0].round.token_word ? made[0] : made[0], rank.device());
+                          round_trip(place.at("after the graph"), group, scenario_, last, rank.device());
                           returned = group.statistics().heap_bytes_in_use == before;
                           bool all = returned;
                           std::vector<char> flags(static_cast<std::size_t>(rank.world_size()));
