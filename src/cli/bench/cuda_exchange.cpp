@@ -61,8 +61,20 @@ class Digests {
   std::vector<std::int64_t> outputs_;
 };
 
+/// One operation, and how its outputs are handled. `number` counts the operations of a rank.
+struct Operation {
+  Result result;  // what is known before it is timed
+  std::int64_t row_bytes = 0;
+  std::string_view link;                               // what its rows cross links by
+  std::function<void(int rank, int number)> submit;    // to the rank's stream
+  std::function<void(int rank, int number)> poison;    // its outputs
+  std::function<bool(int rank, int number)> check;     // its outputs
+  std::function<void(int rank)> release = [](int) {};  // all outputs
+};
+
 class CudaMeasurement {
  public:
+  /// `operations`: in a graph. More of them share the outputs of the first ones.
   CudaMeasurement(const CudaRun& cuda, CudaSession& session, int operations)
       : cuda_(cuda),
         session_(session),
@@ -75,47 +87,49 @@ class CudaMeasurement {
     for (std::vector<Dispatched>& own : held) {
       own.resize(static_cast<std::size_t>(operations_));
     }
-    const auto place = [&](int rank, int operation) -> Dispatched& {
-      return held[static_cast<std::size_t>(rank)][static_cast<std::size_t>(operation % operations_)];
+    const auto place = [&](int rank, int number) -> Dispatched& {
+      return held[static_cast<std::size_t>(rank)][static_cast<std::size_t>(number % operations_)];
     };
-    const Submit submit = [&](int rank, int operation) {
-      place(rank, operation) = {};  // its block first
-      place(rank, operation) = session_.start_dispatch(rank, slot_of(operation % operations_));
+    Operation operation;
+    operation.result = own_result("dispatch", "push");
+    operation.result.codec = session_.payload().codec;
+    operation.result.quantise = session_.payload().quantise;
+    operation.result.input_dtype = session_.payload().input;
+    operation.row_bytes = static_cast<std::int64_t>(session_.payload().wire_row_bytes(session_.options().hidden));
+    operation.link = "push";
+    operation.submit = [&](int rank, int number) {
+      place(rank, number) = {};  // its block may be the next one's
+      place(rank, number) = session_.start_dispatch(rank, slot_of(number));
     };
-    const auto check = [&](int rank, int operation) {
-      const Dispatched& received = place(rank, operation);
-      return !received.rows.defined() || digests_.same_received(rank, slot_of(operation), received);
+    operation.poison = [&](int rank, int number) { session_.poison(rank, place(rank, number)); };
+    operation.check = [&](int rank, int number) {
+      return digests_.same_received(rank, slot_of(number), place(rank, number));
     };
-    Result result = own_result("dispatch", "push");
-    result.codec = session_.payload().codec;
-    result.quantise = session_.payload().quantise;
-    result.input_dtype = session_.payload().input;
-    const auto row_bytes = static_cast<std::int64_t>(session_.payload().wire_row_bytes(session_.options().hidden));
-    measure(
-        result, row_bytes, "push", submit,
-        [&](int rank, int operation) { session_.poison(rank, place(rank, operation)); }, check);
+    operation.release = [&](int rank) {
+      for (int number = 0; number < operations_; ++number) {
+        place(rank, number) = {};
+      }
+    };
+    measure(operation);
   }
 
   void combine() {
-    const Submit submit = [&](int rank, int operation) {
-      static_cast<void>(session_.start_combine(rank, slot_of(operation % operations_)));
+    Operation operation;
+    operation.result = own_result("combine", "pull");
+    operation.result.codec = Codec::bf16;
+    operation.result.input_dtype = session_.payload().output();
+    operation.row_bytes = session_.options().hidden * static_cast<std::int64_t>(size_of(session_.payload().output()));
+    operation.link = "pull";
+    operation.submit = [this](int rank, int number) {
+      static_cast<void>(session_.start_combine(rank, slot_of(number)));
     };
-    Result result = own_result("combine", "pull");
-    result.codec = Codec::bf16;
-    result.input_dtype = session_.payload().output();
-    const std::int64_t row_bytes =
-        session_.options().hidden * static_cast<std::int64_t>(size_of(session_.payload().output()));
-    measure(
-        result, row_bytes, "pull", submit,
-        [&](int rank, int operation) { session_.poison_output(rank, slot_of(operation)); },
-        [&](int rank, int operation) { return digests_.same_output(rank, slot_of(operation)); });
+    operation.poison = [this](int rank, int number) { session_.poison_output(rank, slot_of(number)); };
+    operation.check = [this](int rank, int number) { return digests_.same_output(rank, slot_of(number)); };
+    measure(operation);
   }
 
  private:
-  using OnOperation = std::function<void(int rank, int operation)>;
-  using Check = std::function<bool(int rank, int operation)>;
-
-  [[nodiscard]] int slot_of(int operation) const { return operation % session_.num_slots(); }
+  [[nodiscard]] int slot_of(int number) const { return number % operations_ % session_.num_slots(); }
 
   [[nodiscard]] Result own_result(const char* operation, const char* algorithm) {
     Result result;
@@ -127,37 +141,49 @@ class CudaMeasurement {
     return result;
   }
 
-  /// Calls first: a graph keeps the blocks that its operations took.
-  void measure(const Result& base, std::int64_t row_bytes, std::string_view link, const Submit& submit,
-               const OnOperation& poison, const Check& check) {
+  void measure(const Operation& operation) {
     const Options& options = session_.options();
-    const Series calls = time_calls(cuda_.world, cuda_.streams, options.warmup, options.iterations, submit);
-    const bool calls_right = all_right(std::min(operations_, options.warmup + options.iterations), check);
+    std::atomic<bool> right{true};
+    const auto check = [&](int rank, int numbers) {
+      for (int number = 0; number < numbers; ++number) {
+        if (!operation.check(rank, number)) {
+          right = false;
+        }
+      }
+    };
+    // Calls first: a graph keeps the blocks that its operations took.
+    const Series calls = time_calls(cuda_.world, cuda_.streams, options.warmup, options.iterations, operation.submit);
+    cuda_.world.run([&](Rank& rank) {
+      check(rank.index(), std::min(operations_, options.warmup + options.iterations));
+      operation.release(rank.index());
+      session_.synchronize(rank.index());
+    });
+    const bool calls_right = right.exchange(true);
     const Series graph = time_graph(cuda_.world, cuda_.streams,
                                     {.operations = operations_,
                                      .warmup = options.warmup,
                                      .replays = options.iterations,
                                      .prepare =
                                          [&](int rank) {
-                                           for (int operation = 0; operation < operations_; ++operation) {
-                                             poison(rank, operation);
+                                           for (int number = 0; number < operations_; ++number) {
+                                             operation.poison(rank, number);
                                            }
-                                         }},
-                                    submit);
-    const bool graph_right = all_right(operations_, check);
-    add(base, "graph", row_bytes, link, graph, graph_right);
-    add(base, "event", row_bytes, link, calls, calls_right);
+                                         },
+                                     .finish = [&](int rank) { check(rank, operations_); }},
+                                    operation.submit);
+    add(operation, "graph", graph, right);
+    add(operation, "event", calls, calls_right);
   }
 
-  void add(Result result, const char* timing, std::int64_t row_bytes, std::string_view link, const Series& series,
-           bool verified) {
+  void add(const Operation& operation, const char* timing, const Series& series, bool verified) {
+    Result result = operation.result;
     result.timing = timing;
-    result.wire_bytes = traffic_.wire_bytes(row_bytes);
+    result.wire_bytes = traffic_.wire_bytes(operation.row_bytes);
     result.verified = verified;
     if (verified) {
       result.times = Times{series.median(), series.p99()};
       result.gbps = static_cast<double>(result.wire_bytes) / series.median() * 1e-3;
-      const double limit_us = traffic_.limit_us(row_bytes, cuda_.run.limits, link);
+      const double limit_us = traffic_.limit_us(operation.row_bytes, cuda_.run.limits, operation.link);
       if (limit_us > 0) {
         result.limit_ratio = series.median() / limit_us;
       }
@@ -165,18 +191,6 @@ class CudaMeasurement {
       diagnostics::print(stderr, "wrong: {} ({}) after timing\n", result.operation, timing);
     }
     cuda_.run.results.push_back(std::move(result));
-  }
-
-  bool all_right(int operations, const Check& check) {
-    std::atomic<bool> right{true};
-    cuda_.world.run([&](Rank& rank) {
-      for (int operation = 0; operation < operations; ++operation) {
-        if (!check(rank.index(), operation)) {
-          right = false;
-        }
-      }
-    });
-    return right;
   }
 
   const CudaRun& cuda_;

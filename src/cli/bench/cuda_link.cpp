@@ -106,7 +106,7 @@ class LinkMeasurement {
         });
   }
   void by_engine(const char* operation, int distance) {
-    add(operation, "cudaMemcpyAsync", 0, 0, distance, [&, this](std::byte* to, const std::byte* from, int gpu) {
+    add(operation, "cudaMemcpyPeerAsync", 0, 0, distance, [&, this](std::byte* to, const std::byte* from, int gpu) {
       const RankStreams& streams = memory_.streams();
       require_cuda(cudaMemcpyPeerAsync(to, streams.device(after(gpu, distance)), from, streams.device(gpu),
                                        static_cast<std::size_t>(plan_.bytes), streams[gpu]),

@@ -157,6 +157,11 @@ void CudaSession::end_y(int rank, int slot_index) {
   require_cuda(cudaStreamSynchronize(streams_[rank]), "uploading expert outputs");
 }
 
+void CudaSession::synchronize(int rank) const {
+  const UseDevice use(streams_.device(rank));
+  require_cuda(cudaStreamSynchronize(streams_[rank]), "waiting for a rank");
+}
+
 void CudaSession::poison(int rank, const Dispatched& received) const {
   const UseDevice use(streams_.device(rank));
   for (const TensorView& tensor : {TensorView(received.rows), TensorView(received.scales), TensorView(received.weights),

@@ -25,6 +25,8 @@ class CudaSession final : public Session {
   [[nodiscard]] std::byte* output(int rank, int slot) const { return given(rank, slot).out; }
   [[nodiscard]] Arguments arguments(int rank, int slot) const override;
 
+  /// Waits for the rank's stream.
+  void synchronize(int rank) const;
   /// In the rank's thread, in stream order: bytes that no operation writes.
   void poison(int rank, const Dispatched& received) const;
   void poison_output(int rank, int slot) const;

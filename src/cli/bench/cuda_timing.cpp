@@ -71,6 +71,7 @@ Series time_graph(World& world, const RankStreams& streams, const GraphPlan& pla
       intervals(world, streams, plan.warmup, plan.replays,
                 kHoldNs + kHoldPerReplayNs * static_cast<std::uint64_t>(plan.warmup + plan.replays),
                 [&](int rank, int) { graphs[static_cast<std::size_t>(rank)].launch(streams[rank]); });
+  world.run([&](Rank& rank) { plan.finish(rank.index()); });
   for (double& replay : replays) {
     replay /= plan.operations;
   }

@@ -20,6 +20,7 @@ struct GraphPlan {
   int warmup = 0;                                      // replays
   int replays = 0;                                     // that are measured
   std::function<void(int rank)> prepare = [](int) {};  // called by every rank between recording and the first replay
+  std::function<void(int rank)> finish = [](int) {};   // and after the last one, while the graphs are there
 };
 
 /// Every rank's operations as a graph, all ranks' graphs replayed together: microseconds per operation, one value per

@@ -13,6 +13,7 @@
 namespace railyard::cli::bench {
 namespace {
 
+constexpr int kMostSms = 64;  // GroupOptions::num_sms
 constexpr std::array kRoutings = {Routing::uniform, Routing::zipf, Routing::group_limited};
 
 /// What the parser fills: names are looked up afterwards.
@@ -53,6 +54,13 @@ void refuse_absent(const Options& options) {
   }
   if (cuda && !options.peers.empty() && options.subject == Subject::link) {
     refuse("--peers with link", "throughput has them");
+  }
+  if (cuda && options.subject == Subject::throughput) {
+    for (const int sms : options.sms) {
+      if (sms > kMostSms) {
+        throw UsageError(diagnostics::format("--sms is {}; an operation takes at most {}", sms, kMostSms));
+      }
+    }
   }
   if (!cuda && !options.devices.empty()) {
     throw UsageError(diagnostics::format("--devices is {}; it belongs to --device cuda", options.devices.front()));

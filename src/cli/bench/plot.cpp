@@ -11,10 +11,10 @@
 namespace railyard::cli::bench {
 namespace {
 
-constexpr double kWidth = 960;
+constexpr double kWidth = 1060;
 constexpr double kHeight = 540;
 constexpr double kLeft = 80;
-constexpr double kRight = 320;  // the legend's
+constexpr double kRight = 400;  // the legend's
 constexpr double kTop = 50;
 constexpr double kBottom = 60;
 constexpr double kLegendStep = 20;

@@ -58,7 +58,8 @@ Session::Session(World& world, const Options& options, const Payload& payload, i
   capacity_ = std::max<std::int64_t>(capacity_, 1);
   const GroupOptions group = group_options(plan);
   const std::size_t needed = static_cast<std::size_t>(options.ranks) * group.heap_bytes * 5 / 4;
-  const std::size_t available = Environment::detect().memory_bytes;
+  // On GPUs the heaps are theirs, and say so themselves.
+  const std::size_t available = plan.device == DeviceKind::host ? Environment::detect().memory_bytes : 0;
   if (available > 0 && needed > available) {
     throw Error(ErrorCode::out_of_memory,
                 diagnostics::format("{} tokens on {} ranks need about {} MB, and {} MB are available", tokens,
