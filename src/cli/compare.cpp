@@ -23,9 +23,9 @@ bool same_bytes(const std::byte* left, const std::byte* right, std::size_t bytes
 }
 
 /// The name of the first part of a flat row that differs, empty if none does.
-std::string_view different_part(const Dispatched& received, const reference::Delivered& expected, std::int64_t row) {
+std::string_view different_part(const Delivery& received, const reference::Delivered& expected, std::int64_t row) {
   const auto index = static_cast<std::size_t>(row);
-  const auto origin = std::bit_cast<Origin>(received.route.origins().as<std::int64_t>()[index]);
+  const auto origin = std::bit_cast<Origin>(received.origins.as<std::int64_t>()[index]);
   const reference::Origin& expected_origin = expected.origins[index];
   if (origin.token != expected_origin.token || origin.rank != expected_origin.rank || origin.k != expected_origin.k) {
     return "origin";
@@ -43,7 +43,7 @@ std::string_view different_part(const Dispatched& received, const reference::Del
   }
   const std::size_t columns = expected.expert_ids.size() / expected.origins.size();
   const std::size_t first = index * columns;
-  const auto ids = received.route.expert_ids().as<std::int32_t>();
+  const auto ids = received.expert_ids.as<std::int32_t>();
   if (!std::equal(ids.begin() + static_cast<std::ptrdiff_t>(first),
                   ids.begin() + static_cast<std::ptrdiff_t>(first + columns),
                   expected.expert_ids.begin() + static_cast<std::ptrdiff_t>(first))) {
@@ -59,6 +59,15 @@ std::string_view different_part(const Dispatched& received, const reference::Del
 
 }  // namespace
 
+Delivery Delivery::of(const Dispatched& received) {
+  return {.rows = received.rows,
+          .scales = received.scales,
+          .weights = received.weights,
+          .expert_ids = received.route.expert_ids(),
+          .origins = received.route.origins(),
+          .route = received.route};
+}
+
 void Comparison::add(const Comparison& other) {
   if (different == 0) {
     first_difference = other.first_difference;
@@ -67,10 +76,10 @@ void Comparison::add(const Comparison& other) {
   different += other.different;
 }
 
-Comparison compare_dispatch(int rank, const Dispatched& received, const reference::Delivered& expected) {
+Comparison compare_dispatch(int rank, const Delivery& received, const reference::Delivered& expected) {
   Comparison result;
   const auto rows = static_cast<std::int64_t>(expected.origins.size());
-  const std::int64_t received_rows = num_flat_rows(received.route.origins(), false);
+  const std::int64_t received_rows = num_flat_rows(received.origins, false);
   const bool shapes = received_rows == rows && num_flat_rows(received.rows) == rows &&
                       received.scales.defined() == (expected.scale_bytes > 0) &&
                       (rows == 0 || received.weights.defined() == !expected.weights.empty());

@@ -31,9 +31,22 @@ struct Comparison {
   void add(const Comparison& other);
 };
 
+/// What a dispatch delivered, where the host reads it: the operation's own tensors, or copies of a device's.
+struct Delivery {
+  ConstTensorView rows;
+  ConstTensorView scales;
+  ConstTensorView weights;
+  ConstTensorView expert_ids;
+  ConstTensorView origins;
+  Route route;  // for its counts and offsets
+
+  /// On the host: views of the tensors, which must live as long.
+  [[nodiscard]] static Delivery of(const Dispatched& received);
+};
+
 /// Everything that `rank` received: every flat row with its payload, scales, ids, weights and origin as one thing,
 /// then the counts and offsets. Rows that the reference leaves untouched are compared without their payload.
-[[nodiscard]] Comparison compare_dispatch(int rank, const Dispatched& received, const reference::Delivered& expected);
+[[nodiscard]] Comparison compare_dispatch(int rank, const Delivery& received, const reference::Delivered& expected);
 
 /// Rows of `row_bytes`, one thing each.
 [[nodiscard]] Comparison compare_output(int rank, std::span<const std::byte> output,

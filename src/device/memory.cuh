@@ -46,6 +46,11 @@ __device__ __forceinline__ void store_relaxed_system(std::uint32_t* address, std
   asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
 }
 
+/// Releases what this thread wrote, or observed at a barrier, before it.
+__device__ __forceinline__ void store_release_system(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("st.release.sys.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
+}
+
 __device__ __forceinline__ void add_relaxed_system(std::uint64_t* address, std::uint64_t value) {
   asm volatile("red.relaxed.sys.global.add.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }

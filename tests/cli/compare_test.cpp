@@ -79,14 +79,14 @@ class CompareDispatch : public testing::TestWithParam<Layout> {};
 
 TEST_P(CompareDispatch, AcceptsWhatIsEqualAndFindsEveryChange) {
   Sample sample(GetParam());
-  const Comparison equal = compare_dispatch(0, sample.received, sample.expected);
+  const Comparison equal = compare_dispatch(0, Delivery::of(sample.received), sample.expected);
   EXPECT_TRUE(equal.equal()) << equal.first_difference;
   EXPECT_EQ(equal.compared, 1 + static_cast<std::int64_t>(sample.expected.origins.size()) + 4);
 
   const auto expect_found = [&](const char* what, const std::function<void(reference::Delivered&)>& change) {
     reference::Delivered changed = sample.expected;
     change(changed);
-    const Comparison comparison = compare_dispatch(0, sample.received, changed);
+    const Comparison comparison = compare_dispatch(0, Delivery::of(sample.received), changed);
     EXPECT_EQ(comparison.different, 1) << what;
     EXPECT_NE(comparison.first_difference.find(what), std::string::npos) << comparison.first_difference;
   };

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 RAILYARD = pathlib.Path(sys.argv.pop(1)).resolve()
 REPOSITORY = pathlib.Path(sys.argv.pop(1)).resolve()
@@ -54,9 +55,9 @@ class Program(unittest.TestCase):
             self.assertIn(word, done.stdout)
 
     def test_bench_has_exactly_the_options_of_its_interface(self):
-        wanted = {"--help", "--ranks", "--launch", "--device", "--tokens", "--hidden", "--experts", "--top-k", "--layout",
+        wanted = {"--help", "--ranks", "--launch", "--device", "--devices", "--tokens", "--hidden", "--experts", "--top-k", "--layout",
                   "--codec", "--routing", "--skew", "--sms", "--seed", "--warmup", "--iterations", "--peers", "--explain",
-                  "--json"}
+                  "--json", "--plot"}
         for subject in ["throughput", "low-latency", "link"]:
             done = railyard("bench", subject, "--help")
             options = {word for line in done.stdout.splitlines() if line.startswith("  -")
@@ -82,8 +83,10 @@ class Program(unittest.TestCase):
         code = "RY-UNSUPPORTED"
         self.expect_usage_error(["bench", "throughput", "--launch", "processes"], "--launch processes", "threads", code=code)
         self.expect_usage_error(["bench", "low-latency", "--device", "cuda"], "--device cuda", "host", code=code)
+        self.expect_usage_error(["bench", "throughput", "--peers", "nccl"], "nccl", "--device host", "memcpy", code=code)
         self.expect_usage_error(["bench", "throughput", "--peers", "memcpy,deep_ep"], "deep_ep", "memcpy", code=code)
-        self.expect_usage_error(["bench", "link", "--sms", "16"], "--sms is 16", "0", code=code)
+        self.expect_usage_error(["bench", "link", "--sms", "16"], "--sms is 16", "cuda", code=code)
+        self.expect_usage_error(["bench", "throughput", "--devices", "1"], "--devices is 1", "cuda")
 
     def test_a_failure_has_status_1_and_a_code(self):
         done = railyard("demo", *SMALL_DEMO, "--json", "/no/such/folder/file")
@@ -216,6 +219,16 @@ class Bench(unittest.TestCase):
         self.assertEqual([result["operation"] for result in document["results"]], ["memcpy", "flag", "encode", "encode"])
         self.assertGreater(document["limits"]["flag_us"], 0)
         self.assertGreater(document["limits"]["fp8_encode_gbps"], 0)
+
+    def test_a_plot_of_the_sweep(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory, "sweep.svg")
+            done = railyard("bench", "throughput", "--tokens", "4,8,16", *SMALL, "--plot", str(path))
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            root = xml.etree.ElementTree.fromstring(path.read_text(encoding="utf-8"))
+            texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+            for text in ["tokens per rank", "4", "8", "16", "dispatch bf16", "limit of dispatch bf16", "route"]:
+                self.assertIn(text, texts)
 
     def test_json_to_a_file_leaves_standard_output_to_the_table(self):
         with tempfile.TemporaryDirectory() as directory:

@@ -2,8 +2,13 @@
 #include "cli/bench/bench.hpp"
 
 #include "cli/bench/limits.hpp"
+#include "cli/bench/plot.hpp"
+#include "cli/bench/sweep_chart.hpp"
 #include "cli/output.hpp"
 #include "diagnostics/format.hpp"
+#if defined(RAILYARD_CUDA)
+#include "cli/bench/cuda_bench.hpp"
+#endif
 
 #include <nlohmann/json.hpp>
 
@@ -60,29 +65,46 @@ void measure_link(World& world, Run& run) {
   }
 }
 
-ExitStatus run(const Options& options) {
-  Run run;
-  run.environment = Environment::detect();
-  run.options = options;
-  require_writable(options.json);
-  std::FILE* stream = text_stream(options.json);
+void measure_host(std::FILE* stream, Run& run) {
+  const Options& options = run.options;
   print_heading(stream, run);
   World world = World::threads(options.ranks);
   if (options.subject == Subject::link) {
     measure_link(world, run);
-  } else {
-    if (const FlagLatency flag = measure_flag(world, options); flag.measured) {
-      run.limits.flag_us = flag.median_us;
-    }
-    if (options.explain && block_size(options.codec) > 0) {
-      run.limits.encode_gbps = measure_encode(world, options, options.codec, kEncodeTokens).gigabytes_per_second();
-    }
-    for (const int tokens : options.tokens) {
-      measure_exchange(world, tokens, stream, run);
-    }
+    return;
   }
+  if (const FlagLatency flag = measure_flag(world, options); flag.measured) {
+    run.limits.flag_us = flag.median_us;
+  }
+  if (options.explain && block_size(options.codec) > 0) {
+    run.limits.encode_gbps = measure_encode(world, options, options.codec, kEncodeTokens).gigabytes_per_second();
+  }
+  for (const int tokens : options.tokens) {
+    measure_exchange(world, tokens, stream, run);
+  }
+}
+
+ExitStatus run(const Options& options) {
+  Run run;
+  run.environment = Environment::detect();
+  run.options = options;
+  require_writable("--json", options.json);
+  require_writable("--plot", options.plot);
+  std::FILE* stream = text_stream(options.json);
+#if defined(RAILYARD_CUDA)
+  if (options.device_kind() == DeviceKind::cuda) {
+    measure_cuda(run);
+  } else {
+    measure_host(stream, run);
+  }
+#else
+  measure_host(stream, run);
+#endif
   print_results(stream, run);
   write_json(options.json, to_json(run));
+  if (!options.plot.empty()) {
+    write_text("--plot", options.plot, svg_of(chart_of(run)));
+  }
   diagnostics::print(stream, "verified: {}\n", run.verified() ? "yes" : "no");
   return run.verified() ? ExitStatus::verified : ExitStatus::failed;
 }

@@ -54,7 +54,7 @@ Volumes count_volumes(Session& session) {
     const auto sent = [&] { return static_cast<std::int64_t>(session.group(rank.index()).statistics().wire_bytes); };
     for (int slot = 0; slot < session.num_slots(); ++slot) {
       const std::int64_t start = sent();
-      session.slot(rank.index(), slot).received = {};
+      session.release(rank.index(), slot);
       session.dispatch(rank.index(), slot);
       const std::int64_t dispatched = sent();
       session.combine(rank.index(), slot);
@@ -161,11 +161,7 @@ bool verify(World& world, const Options& options, const Payload& payload, Sessio
     result = verify_against_reference(small);
   }
   result.add(verify_at_full_size(session));
-  if (!result.equal()) {
-    diagnostics::print(stderr, "wrong: {} of {} comparisons, first {}\n", result.different, result.compared,
-                       result.first_difference);
-  }
-  return result.equal();
+  return said_right(result);
 }
 
 void measure_payload(World& world, const Payload& payload, int tokens, bool first, std::FILE* stream, Run& run) {
@@ -184,10 +180,10 @@ void measure_payload(World& world, const Payload& payload, int tokens, bool firs
                          .work = [&](int rank, int iteration) { session.route(rank, slot_of(iteration)); }});
     route.algorithm = "counts";
   }
-  Result& dispatch = measurement.add(
-      "dispatch", largest(volumes.dispatch_wire), dispatched_bytes(session, volumes),
-      {.prepare = [&](int rank, int iteration) { session.slot(rank, slot_of(iteration)).received = {}; },
-       .work = [&](int rank, int iteration) { session.dispatch(rank, slot_of(iteration)); }});
+  Result& dispatch =
+      measurement.add("dispatch", largest(volumes.dispatch_wire), dispatched_bytes(session, volumes),
+                      {.prepare = [&](int rank, int iteration) { session.release(rank, slot_of(iteration)); },
+                       .work = [&](int rank, int iteration) { session.dispatch(rank, slot_of(iteration)); }});
   dispatch.codec = payload.codec;
   dispatch.quantise = payload.quantise;
   dispatch.input_dtype = payload.input;

@@ -102,7 +102,7 @@ void explain(Session& session, std::FILE* stream, const Run& run) {
   const auto slot_of = [&](int iteration) { return iteration % session.num_slots(); };
   const Series along_route =
       time_together(session.world(), std::max(options.warmup, session.num_slots()), options.iterations,
-                    {.prepare = [&](int rank, int iteration) { session.slot(rank, slot_of(iteration)).received = {}; },
+                    {.prepare = [&](int rank, int iteration) { session.release(rank, slot_of(iteration)); },
                      .work = [&](int rank, int iteration) { session.dispatch_along_route(rank, slot_of(iteration)); }});
 
   const double total = dispatch->times->median_us;

@@ -13,6 +13,7 @@
 namespace railyard::cli::bench {
 namespace {
 
+constexpr int kMostSms = 64;  // GroupOptions::num_sms
 constexpr std::array kRoutings = {Routing::uniform, Routing::zipf, Routing::group_limited};
 
 /// What the parser fills: names are looked up afterwards.
@@ -26,22 +27,47 @@ struct Parsed {
 
 /// What other builds or later versions have, and this one has not.
 void refuse_absent(const Options& options) {
-  const auto refuse = [](const std::string& what, std::string_view instead) {
+  const auto refuse = [](std::string_view what, std::string_view instead) {
     throw UsageError(diagnostics::format("{} is not in this build; {}", what, instead), ErrorCode::unsupported);
   };
   if (options.launch == "processes") {
     refuse("--launch processes", "it has threads");
   }
-  if (options.device == "cuda") {
+  const bool cuda = options.device_kind() == DeviceKind::cuda;
+#if !defined(RAILYARD_CUDA)
+  if (cuda) {
     refuse("--device cuda", "it has host");
   }
+#endif
+  if (cuda && options.mode() == Mode::low_latency) {
+    refuse("low-latency with --device cuda", "it has host");
+  }
+  if (cuda && options.explain) {
+    refuse("--explain with --device cuda", "it has host");
+  }
+  const std::string_view known = cuda ? "nccl" : "memcpy";
   for (const std::string& peer : options.peers) {
-    if (peer != "memcpy") {
-      refuse(diagnostics::format("the peer '{}' of --peers", peer), "it has memcpy");
+    if (peer != known) {
+      refuse(diagnostics::format("the peer '{}' of --peers with --device {}", peer, options.device),
+             diagnostics::format("it has {}", known));
     }
   }
-  if (options.sms != 0) {
-    throw UsageError(diagnostics::format("--sms is {}; the host device has no SMs, so it takes 0", options.sms),
+  if (cuda && !options.peers.empty() && options.subject == Subject::link) {
+    refuse("--peers with link", "throughput has them");
+  }
+  if (cuda && options.subject == Subject::throughput) {
+    for (const int sms : options.sms) {
+      if (sms > kMostSms) {
+        throw UsageError(diagnostics::format("--sms is {}; an operation takes at most {}", sms, kMostSms));
+      }
+    }
+  }
+  if (!cuda && !options.devices.empty()) {
+    throw UsageError(diagnostics::format("--devices is {}; it belongs to --device cuda", options.devices.front()));
+  }
+  if (!cuda && !options.sms.empty()) {
+    throw UsageError(diagnostics::format("--sms is {}; the host device has no SMs: it belongs to --device cuda",
+                                         options.sms.front()),
                      ErrorCode::unsupported);
   }
 }
@@ -73,7 +99,11 @@ Options checked(const Parsed& parsed) {
                             options.experts / kRoutingGroups * kRoutingKeptGroups));
   }
   if (options.tokens.empty()) {
-    options.tokens = {options.subject == Subject::low_latency ? 128 : 1024};
+    const bool large = options.device_kind() == DeviceKind::cuda;
+    options.tokens = {options.subject == Subject::low_latency ? 128 : large ? 4096 : 1024};
+  }
+  if (options.peers_include("nccl") && options.layout != Layout::rank_major) {
+    throw UsageError("--peers nccl exchanges rank_major rows; --layout is " + parsed.layout);
   }
   return options;
 }
@@ -91,7 +121,7 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
       ->check(CLI::IsMember({"host", "cuda"}));
   command
       .add_option("--tokens", options.tokens,
-                  "Tokens per rank; several values make a sweep (default 1024; low-latency 128)")
+                  "Tokens per rank; several values make a sweep (default 1024, cuda 4096; low-latency 128)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 24));
   command.add_option("--hidden", options.hidden, "Elements of a token's row")
@@ -107,9 +137,16 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
   command.add_option("--routing", parsed.routing, "How tokens choose experts: " + names_of(kRoutings))
       ->capture_default_str();
   command.add_option("--skew", parsed.skew, "Exponent of --routing zipf (default 1)")->check(CLI::Range(0.0, 10.0));
-  command.add_option("--sms", options.sms, "Multiprocessors that an operation may use; 0 on the host")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+  command
+      .add_option("--devices", options.devices,
+                  "GPUs, for the ranks in turn; fewer than ranks: virtual ranks (default: all)")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1023));
+  command
+      .add_option("--sms", options.sms,
+                  "SMs that an operation may use; several values make a sweep (cuda; default: the library's choice)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
   command.add_option("--seed", options.seed, "Of rows, ids and weights")->capture_default_str();
   command.add_option("--warmup", options.warmup, "Iterations before measuring")
       ->capture_default_str()
@@ -117,10 +154,11 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
   command.add_option("--iterations", options.iterations, "Iterations measured, for median and p99")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
-  command.add_option("--peers", options.peers, "Others to measure beside: memcpy")->delimiter(',');
+  command.add_option("--peers", options.peers, "Others to measure beside: memcpy (host), nccl (cuda)")->delimiter(',');
   command.add_flag("--explain", options.explain, "Count the bytes, print the limit, and say where the time goes");
   command.add_option("--json", options.json,
                      "Write the result to this file; '-': to standard output, the rest to stderr");
+  command.add_option("--plot", options.plot, "Draw the sweep over tokens or SMs into this SVG file");
 }
 
 }  // namespace
@@ -159,7 +197,7 @@ std::function<Options()> add_options(CLI::App& command) {
   constexpr std::array kEntries = {
       Entry{Subject::throughput, "Route, dispatch and combine of training and prefill"},
       Entry{Subject::low_latency, "Dispatch and combine of decode"},
-      Entry{Subject::link, "The limits: memcpy, flag latency, FP8 encoding"},
+      Entry{Subject::link, "The limits: memcpy, flag latency, FP8 encoding; cuda: links between GPUs, local copies"},
   };
   for (const Entry& entry : kEntries) {
     CLI::App* subject = command.add_subcommand(std::string(name(entry.subject)), entry.description);

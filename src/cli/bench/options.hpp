@@ -4,6 +4,7 @@
 
 #include <railyard/types.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -39,15 +40,21 @@ struct Options {
   Layout layout = Layout::rank_major;
   Codec codec = Codec::bf16;
   Routing routing = Routing::uniform;
-  double skew = 0.0;  // exponent of zipf; 0 otherwise
-  int sms = 0;
+  double skew = 0.0;         // exponent of zipf; 0 otherwise
+  std::vector<int> devices;  // of cuda, for the ranks in turn; empty: all that are there
+  std::vector<int> sms;      // several: a sweep; empty: what the library takes
   std::uint64_t seed = 1;
   int warmup = 5;
   int iterations = 50;
   std::vector<std::string> peers;
   bool explain = false;
   std::string json;  // path or "-"; empty: none
+  std::string plot;  // path; empty: none
 
+  [[nodiscard]] bool peers_include(std::string_view name) const {
+    return std::find(peers.begin(), peers.end(), name) != peers.end();
+  }
+  [[nodiscard]] DeviceKind device_kind() const { return device == "cuda" ? DeviceKind::cuda : DeviceKind::host; }
   [[nodiscard]] Mode mode() const { return subject == Subject::low_latency ? Mode::low_latency : Mode::throughput; }
 };
 

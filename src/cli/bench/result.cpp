@@ -34,8 +34,8 @@ Json json_of(const Result& result, const Options& options) {
   row["ranks"] = options.ranks;
   row["launch"] = options.launch;
   row["routing"] = name(options.routing);
-  row["timing"] = "host";
-  row["sms"] = options.sms;
+  row["timing"] = result.timing;
+  row["sms"] = result.sms;
   row["wire_bytes"] = result.wire_bytes;
   row["us_median"] = result.times ? Json(result.times->median_us) : Json(nullptr);
   row["us_p99"] = result.times ? Json(result.times->p99_us) : Json(nullptr);
@@ -58,6 +58,7 @@ Json json_of(const Options& options) {
           {"ranks", options.ranks},
           {"launch", options.launch},
           {"device", options.device},
+          {"devices", options.devices},
           {"tokens", options.tokens},
           {"hidden", options.hidden},
           {"experts", options.experts},
@@ -77,8 +78,9 @@ void print_row(std::FILE* stream, const Result& result) {
   const std::string operation = result.name.empty() ? result.operation : result.name + " (" + result.operation + ")";
   const std::string codec =
       (result.codec ? std::string(name(*result.codec)) : std::string("-")) + (result.quantise ? " (quantised)" : "");
-  diagnostics::print(stream, "{:<24} {:<13} {:<27} {:>7} {:>10.2f}", operation,
-                     result.layout ? name(*result.layout) : "-", codec, result.tokens,
+  diagnostics::print(stream, "{:<24} {:<13} {:<27} {:<6} {:>4} {:>7} {:>10.2f}", operation,
+                     result.layout ? name(*result.layout) : "-", codec, result.timing,
+                     result.sms > 0 ? diagnostics::format("{}", result.sms) : "-", result.tokens,
                      static_cast<double>(result.wire_bytes) * 1e-6);
   if (result.times) {
     diagnostics::print(stream, " {:>10.2f} {:>10.2f} {:>8.2f}", result.times->median_us, result.times->p99_us,
@@ -100,8 +102,9 @@ bool Run::verified() const {
 
 void print_heading(std::FILE* stream, const Run& run) {
   const Options& options = run.options;
-  diagnostics::print(stream, "railyard {} ({}), {} on the host: {}, {} cores, {} MB last-level cache\n",
-                     run.environment.version, run.environment.commit, name(options.subject), run.environment.device,
+  diagnostics::print(stream, "railyard {} ({}), {} on {}: {}, {} cores, {} MB last-level cache\n",
+                     run.environment.version, run.environment.commit, name(options.subject),
+                     options.device_kind() == DeviceKind::cuda ? "GPUs" : "the host", run.environment.device,
                      run.environment.cores, run.environment.cache_bytes >> 20U);
   if (options.subject == Subject::link) {
     diagnostics::print(stream, "{} ranks (threads), rows of {} elements\n", options.ranks, options.hidden);
@@ -110,15 +113,16 @@ void print_heading(std::FILE* stream, const Run& run) {
                        options.ranks, options.hidden, options.top_k, options.experts, name(options.routing),
                        options.seed);
   }
-  if (options.ranks > run.environment.cores) {
+  if (options.ranks > run.environment.cores && options.device_kind() == DeviceKind::host) {
     diagnostics::print(stream, "note: {} ranks share {} cores; times include waiting for a core\n", options.ranks,
                        run.environment.cores);
   }
 }
 
 void print_results(std::FILE* stream, const Run& run) {
-  diagnostics::print(stream, "\n{:<24} {:<13} {:<27} {:>7} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}\n", "operation",
-                     "layout", "codec", "tokens", "wire MB", "median us", "p99 us", "GB/s", "x limit", "verified");
+  diagnostics::print(stream, "\n{:<24} {:<13} {:<27} {:<6} {:>4} {:>7} {:>10} {:>10} {:>10} {:>8} {:>7} {:>9}\n",
+                     "operation", "layout", "codec", "timing", "SMs", "tokens", "wire MB", "median us", "p99 us",
+                     "GB/s", "x limit", "verified");
   for (const Result& result : run.results) {
     print_row(stream, result);
   }
@@ -146,7 +150,13 @@ nlohmann::ordered_json to_json(const Run& run) {
                       {"us_median", limit.median_us},
                       {"gbps", limit.gbps}});
   }
+  Json links = Json::array();
+  for (const MeasuredRate& link : run.limits.links) {
+    links.push_back(
+        {{"operation", link.operation}, {"algorithm", link.algorithm}, {"sms", link.sms}, {"gbps", link.gbps}});
+  }
   document["limits"] = {{"memcpy", copies},
+                        {"link", links},
                         {"flag_us", number_or_null(run.limits.flag_us)},
                         {"fp8_encode_gbps", number_or_null(run.limits.encode_gbps)}};
   document["results"] = Json::array();

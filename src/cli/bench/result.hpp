@@ -30,11 +30,13 @@ struct Result {
   bool quantise = false;
   std::optional<DType> input_dtype;
   std::string algorithm;
+  std::string timing = "host";  // or graph, event
+  int sms = 0;                  // that it was allowed; 0 on the host
   int tokens = 0;
   std::int64_t wire_bytes = 0;  // that the busiest rank sent over links, mean over the slots
   std::optional<Times> times;
   double gbps = 0.0;                  // wire bytes per time; link: bytes copied or encoded per time
-  std::optional<double> limit_ratio;  // median / median of memcpy of the same bytes
+  std::optional<double> limit_ratio;  // median / median of memcpy of the same bytes, or their time at the link's rate
   bool verified = false;
 };
 
@@ -47,8 +49,17 @@ struct MeasuredLimit {
   double gbps = 0.0;
 };
 
+/// Bytes per time between two GPUs, or within one.
+struct MeasuredRate {
+  std::string operation;  // push, pull, copy_engine, local_copy
+  std::string algorithm;
+  int sms = 0;  // 0: none takes part
+  double gbps = 0.0;
+};
+
 struct Limits {
   std::vector<MeasuredLimit> copies;
+  std::vector<MeasuredRate> links;    // cuda: the best of each operation
   std::optional<double> flag_us;      // one way
   std::optional<double> encode_gbps;  // FP8, input bytes per core
 };

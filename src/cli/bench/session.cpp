@@ -14,6 +14,8 @@ namespace {
 
 /// Room beside the rows of a lease: ids, origins, weights and rounding, for each received row.
 constexpr std::size_t kBytesBesideRow = 512;
+/// The same for each lease on a GPU, where a route has tables in the heap too.
+constexpr std::size_t kBytesBesideLease = std::size_t{1} << 20U;
 
 }  // namespace
 
@@ -32,7 +34,7 @@ std::vector<Payload> payloads_of(Codec codec) {
   return payloads;
 }
 
-Session::Session(World& world, const Options& options, const Payload& payload, int tokens, int slots)
+Session::Session(World& world, const Options& options, const Payload& payload, int tokens, int slots, SessionPlan plan)
     : world_(world),
       options_(options),
       payload_(payload),
@@ -54,9 +56,10 @@ Session::Session(World& world, const Options& options, const Payload& payload, i
     }
   }
   capacity_ = std::max<std::int64_t>(capacity_, 1);
-  const GroupOptions group = group_options();
+  const GroupOptions group = group_options(plan);
   const std::size_t needed = static_cast<std::size_t>(options.ranks) * group.heap_bytes * 5 / 4;
-  const std::size_t available = Environment::detect().memory_bytes;
+  // On GPUs the heaps are theirs, and say so themselves.
+  const std::size_t available = plan.device == DeviceKind::host ? Environment::detect().memory_bytes : 0;
   if (available > 0 && needed > available) {
     throw Error(ErrorCode::out_of_memory,
                 diagnostics::format("{} tokens on {} ranks need about {} MB, and {} MB are available", tokens,
@@ -68,19 +71,23 @@ Session::Session(World& world, const Options& options, const Payload& payload, i
   });
 }
 
-GroupOptions Session::group_options() const {
+GroupOptions Session::group_options(const SessionPlan& plan) const {
   GroupOptions group{.num_experts = options_.experts,
                      .max_top_k = options_.top_k,
                      .max_tokens = tokens_,
                      .hidden = options_.hidden,
                      .mode = options_.mode(),
-                     .row_dtype = payload_.input == DType::fp32 ? DType::fp32 : DType::bf16};
+                     .row_dtype = payload_.input == DType::fp32 ? DType::fp32 : DType::bf16,
+                     .num_sms = plan.num_sms};
   const std::int64_t groups = options_.layout == Layout::expert_slots ? placement_.max_local_experts() : 1;
   const codecs::RowFormat format = codecs::RowFormat::of(payload_.codec, options_.hidden);
-  const std::size_t row = format.row_pitch + format.scale_pitch + kBytesBesideRow +
-                          static_cast<std::size_t>(options_.hidden) * size_of(payload_.output());
-  const std::size_t lease = static_cast<std::size_t>(capacity_ * groups) * row;
-  group.heap_bytes = Group::bytes_needed(group, options_.ranks) + static_cast<std::size_t>(num_slots_ + 2) * lease;
+  const auto rows = static_cast<std::size_t>(capacity_ * groups);
+  const std::size_t lease = rows * (format.row_pitch + format.scale_pitch + kBytesBesideRow) +
+                            (plan.device == DeviceKind::cuda ? kBytesBesideLease : 0);
+  const std::size_t y = rows * static_cast<std::size_t>(options_.hidden) * size_of(payload_.output());
+  const auto slots = static_cast<std::size_t>(num_slots_);
+  const std::size_t own = Group::bytes_needed(group, options_.ranks, Layout::rank_major, plan.device);
+  group.heap_bytes = own + (slots + static_cast<std::size_t>(plan.spare_leases)) * lease + (slots + 2) * y;
   return group;
 }
 
@@ -112,64 +119,77 @@ std::vector<const Choices*> Session::choices(int slot) const {
   return result;
 }
 
-ConstTensorView Session::x_of(const Slot& slot) const {
-  return {slot.x.data(), payload_.input, {tokens_, options_.hidden}};
-}
-
-ConstTensorView Session::scales_of(const Slot& slot) const {
-  if (slot.scales.bytes() == 0) {
-    return {};
+Arguments Session::arguments(int rank, int slot_index) const {
+  const Slot& own = slot(rank, slot_index);
+  const std::int64_t tokens = tokens_;
+  Arguments result{.x = {own.x.data(), payload_.input, {tokens, options_.hidden}},
+                   .scales = {},
+                   .ids = {own.choices.ids.data(), DType::int32, {tokens, options_.top_k}},
+                   .weights = {own.choices.weights.data(), DType::fp32, {tokens, options_.top_k}},
+                   .out = {own.out.data(), payload_.output(), {tokens, options_.hidden}}};
+  if (own.scales.bytes() > 0) {
+    const std::int64_t scales = codecs::RowFormat::of(payload_.codec, options_.hidden).num_scales;
+    result.scales = {own.scales.data(), scale_type(payload_.codec), {tokens, scales}};
   }
-  return {slot.scales.data(),
-          scale_type(payload_.codec),
-          {tokens_, codecs::RowFormat::of(payload_.codec, options_.hidden).num_scales}};
+  return result;
 }
 
-ConstTensorView Session::ids_of(const Slot& slot) const {
-  return {slot.choices.ids.data(), DType::int32, {tokens_, options_.top_k}};
-}
-
-ConstTensorView Session::weights_of(const Slot& slot) const {
-  return {slot.choices.weights.data(), DType::fp32, {tokens_, options_.top_k}};
+Dispatched Session::start_dispatch(int rank, int slot_index) {
+  const Arguments given = arguments(rank, slot_index);
+  DispatchOptions wanted;
+  wanted.weights = given.weights;
+  wanted.scales = given.scales;
+  wanted.layout = options_.layout;
+  wanted.capacity = capacity_;
+  if (payload_.quantise) {
+    wanted.codec = payload_.codec;
+  }
+  if (options_.layout == Layout::expert_major) {
+    wanted.alignment = kAlignment;
+  }
+  return group(rank).dispatch(given.x, given.ids, wanted, stream(rank));
 }
 
 void Session::dispatch(int rank, int slot_index) {
   Slot& own = slot(rank, slot_index);
-  DispatchOptions arguments;
-  arguments.weights = weights_of(own);
-  arguments.scales = scales_of(own);
-  arguments.layout = options_.layout;
-  arguments.capacity = capacity_;
-  if (payload_.quantise) {
-    arguments.codec = payload_.codec;
-  }
-  if (options_.layout == Layout::expert_major) {
-    arguments.alignment = kAlignment;
-  }
-  own.received = group(rank).dispatch(x_of(own), ids_of(own), arguments);
+  own.delivery = {};
+  own.received = start_dispatch(rank, slot_index);
   own.received.check();
 }
 
 void Session::dispatch_along_route(int rank, int slot_index) {
   Slot& own = slot(rank, slot_index);
-  PayloadOptions arguments;
-  arguments.weights = weights_of(own);
-  arguments.scales = scales_of(own);
+  const Arguments given = arguments(rank, slot_index);
+  PayloadOptions wanted;
+  wanted.weights = given.weights;
+  wanted.scales = given.scales;
   if (payload_.quantise) {
-    arguments.codec = payload_.codec;
+    wanted.codec = payload_.codec;
   }
-  own.received = group(rank).dispatch(x_of(own), own.route, arguments);
+  own.received = group(rank).dispatch(given.x, own.route, wanted, stream(rank));
   own.received.check();
 }
 
 void Session::route(int rank, int slot_index) {
   Slot& own = slot(rank, slot_index);
-  RouteOptions arguments{.layout = options_.layout, .capacity = capacity_};
+  RouteOptions wanted{.layout = options_.layout, .capacity = capacity_};
   if (options_.layout == Layout::expert_major) {
-    arguments.alignment = kAlignment;
+    wanted.alignment = kAlignment;
   }
-  own.route = group(rank).route(ids_of(own), arguments);
+  own.route = group(rank).route(arguments(rank, slot_index).ids, wanted, stream(rank));
   own.route.check();
+}
+
+void Session::release(int rank, int slot_index) {
+  slot(rank, slot_index).delivery = {};
+  slot(rank, slot_index).received = {};
+}
+
+TensorView Session::begin_y(int rank, int slot_index) { return slot(rank, slot_index).y; }
+
+void Session::fetch_delivery(int rank, int slot_index) {
+  Slot& own = slot(rank, slot_index);
+  own.delivery = Delivery::of(own.received);
 }
 
 void Session::make_expert_outputs(int rank) {
@@ -177,27 +197,31 @@ void Session::make_expert_outputs(int rank) {
     Slot& own = slot(rank, index);
     const Tensor& rows = own.received.rows;
     const std::int64_t hidden = options_.hidden;
-    own.y = rows.dimensions() == 3 ? group(rank).allocate({rows.size(0), rows.size(1), hidden}, payload_.output())
-                                   : group(rank).allocate({rows.size(0), hidden}, payload_.output());
+    own.y = rows.dimensions() == 3
+                ? group(rank).allocate({rows.size(0), rows.size(1), hidden}, payload_.output(), stream(rank))
+                : group(rank).allocate({rows.size(0), hidden}, payload_.output(), stream(rank));
+    own.y_image = begin_y(rank, index);
     Random random(options_.seed, 1U << 31U | static_cast<std::uint64_t>(index * options_.ranks + rank));
-    const auto origins = own.received.route.origins().as<std::int64_t>();
+    const auto origins = own.delivery.origins.as<std::int64_t>();
     for (std::size_t row = 0; row < origins.size(); ++row) {
       if (std::bit_cast<Origin>(origins[row]).rank >= 0) {
-        fill_random(flat_row(own.y, static_cast<std::int64_t>(row)), payload_.output(),
+        fill_random(flat_row(own.y_image, static_cast<std::int64_t>(row)), payload_.output(),
                     static_cast<std::size_t>(hidden), random);
       }
     }
+    end_y(rank, index);
   }
 }
 
-void Session::combine(int rank, int slot_index) {
-  Slot& own = slot(rank, slot_index);
-  CombineOptions arguments;
+Combined Session::start_combine(int rank, int slot_index) {
+  const Slot& own = slot(rank, slot_index);
+  CombineOptions wanted;
   if (options_.layout != Layout::rank_major) {
-    arguments.row_weights = own.received.weights;
+    wanted.row_weights = own.received.weights;
   }
-  const TensorView out(own.out.data(), payload_.output(), {tokens_, options_.hidden});
-  group(rank).combine(own.y, own.received.route, out, arguments).check();
+  return group(rank).combine(own.y, own.received.route, arguments(rank, slot_index).out, wanted, stream(rank));
 }
+
+void Session::combine(int rank, int slot_index) { start_combine(rank, slot_index).check(); }
 
 }  // namespace railyard::cli::bench

@@ -7,6 +7,7 @@
 #include "cli/bench/expected.hpp"
 #include "cli/bench/options.hpp"
 #include "cli/bench/routing.hpp"
+#include "cli/compare.hpp"
 
 #include <railyard/exchange.hpp>
 
@@ -32,6 +33,7 @@ struct Payload {
 /// The payloads that a codec is measured with: rows that have its type already, and for FP8 also bf16 rows to quantise.
 [[nodiscard]] std::vector<Payload> payloads_of(Codec codec);
 
+/// Everything but the tensors is the host's.
 struct Slot {
   Choices choices;
   Buffer x;
@@ -40,13 +42,34 @@ struct Slot {
   Route route;  // from `route` alone
   Tensor y;
   Buffer out;
+  Delivery delivery;   // `received`, as the host reads it
+  TensorView y_image;  // `y`, the same
+};
+
+/// What the operations are given.
+struct Arguments {
+  ConstTensorView x;
+  ConstTensorView scales;
+  ConstTensorView ids;
+  ConstTensorView weights;
+  TensorView out;
+};
+
+/// How a session's groups are made.
+struct SessionPlan {
+  DeviceKind device = DeviceKind::host;
+  int num_sms = 0;
+  int spare_leases = 2;  // dispatches that are held beside one per slot
 };
 
 class Session {
  public:
   /// Collective over a fresh use of `world`; keeps references to it and to the options.
   /// Throws Error{out_of_memory} if the slots do not fit into the memory that is available.
-  Session(World& world, const Options& options, const Payload& payload, int tokens, int slots);
+  Session(World& world, const Options& options, const Payload& payload, int tokens, int slots, SessionPlan plan = {});
+  virtual ~Session() = default;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   [[nodiscard]] const Payload& payload() const noexcept { return payload_; }
@@ -66,19 +89,31 @@ class Session {
   [[nodiscard]] std::vector<const Choices*> choices(int slot) const;
 
   // The operations, each called by all ranks in their threads. What `slot` held before is the caller's to release.
+  void release(int rank, int slot);
   void dispatch(int rank, int slot);
   void dispatch_along_route(int rank, int slot);
   void route(int rank, int slot);
   void combine(int rank, int slot);
-  /// `y` of every slot: allocated from the heap, and filled where a row holds a token. After the slot's first dispatch.
+  /// The same without waiting for the end or looking at the status.
+  [[nodiscard]] Dispatched start_dispatch(int rank, int slot);
+  [[nodiscard]] Combined start_combine(int rank, int slot);
+  /// `y` of every slot: allocated from the heap, and filled where a row holds a token. After fetch_delivery.
   void make_expert_outputs(int rank);
 
+  /// Brings `delivery` up to date with what the slot has received.
+  virtual void fetch_delivery(int rank, int slot);
+  /// Brings `out` up to date with what combine wrote.
+  virtual void fetch_output(int /*rank*/, int /*slot*/) {}
+
+ protected:
+  [[nodiscard]] virtual Arguments arguments(int rank, int slot) const;
+  [[nodiscard]] virtual Stream stream(int /*rank*/) const { return {}; }
+  /// Memory to fill as `y`, and the filled one's way into `y`.
+  [[nodiscard]] virtual TensorView begin_y(int rank, int slot);
+  virtual void end_y(int /*rank*/, int /*slot*/) {}
+
  private:
-  [[nodiscard]] GroupOptions group_options() const;
-  [[nodiscard]] ConstTensorView x_of(const Slot& slot) const;
-  [[nodiscard]] ConstTensorView scales_of(const Slot& slot) const;
-  [[nodiscard]] ConstTensorView ids_of(const Slot& slot) const;
-  [[nodiscard]] ConstTensorView weights_of(const Slot& slot) const;
+  [[nodiscard]] GroupOptions group_options(const SessionPlan& plan) const;
   void fill(int rank);
 
   World& world_;

@@ -20,4 +20,7 @@ namespace railyard::cli::bench {
 /// Runs dispatch and combine on every slot and compares what every rank got. Leaves every slot dispatched, with `y`.
 [[nodiscard]] Comparison verify_at_full_size(Session& session);
 
+/// Whether all is equal; if not, the first difference goes to stderr.
+[[nodiscard]] bool said_right(const Comparison& comparison);
+
 }  // namespace railyard::cli::bench

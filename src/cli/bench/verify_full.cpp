@@ -29,7 +29,7 @@ class ExpectedRow {
         scales_(format_.scale_bytes) {}
 
   /// Whether received row `row` is token `token` of `source`.
-  bool matches(const Dispatched& received, std::int64_t row, const Slot& source, std::int32_t token) {
+  bool matches(const Delivery& received, std::int64_t row, const Slot& source, std::int32_t token) {
     const auto index = static_cast<std::size_t>(token);
     const std::byte* x = source.x.data() + index * row_bytes_of_input();
     const std::byte* payload = x;
@@ -58,10 +58,10 @@ class ExpectedRow {
 };
 
 Comparison verify_rows(const Session& session, int rank, int slot) {
-  const Dispatched& received = session.slot(rank, slot).received;
+  const Delivery& received = session.slot(rank, slot).delivery;
   const std::vector<const Choices*> choices = session.choices(slot);
   const Arrivals arrivals = arrivals_at(session.options(), session.placement(), choices, rank, session.capacity());
-  const auto origins = received.route.origins().as<std::int64_t>();
+  const auto origins = received.origins.as<std::int64_t>();
   const auto weights = received.weights.as<float>();
   const int top_k = session.options().top_k;
   const bool per_entry = session.options().layout != Layout::rank_major;
@@ -103,7 +103,7 @@ std::vector<std::vector<Contribution>> contributions_to(const Session& session, 
   const bool weighted = session.options().layout != Layout::rank_major;
   const auto top_k = static_cast<std::size_t>(session.options().top_k);
   for (int destination = 0; destination < session.options().ranks; ++destination) {
-    const Tensor& y = session.slot(destination, slot).y;
+    const TensorView& y = session.slot(destination, slot).y_image;
     for (const PlacedRow& placed :
          arrivals_at(session.options(), session.placement(), choices, destination, session.capacity()).rows) {
       if (placed.source == rank) {
@@ -178,14 +178,24 @@ Comparison verify_outputs(const Session& session, int rank, int slot) {
 
 }  // namespace
 
+bool said_right(const Comparison& comparison) {
+  if (!comparison.equal()) {
+    diagnostics::print(stderr, "wrong: {} of {} comparisons, first {}\n", comparison.different, comparison.compared,
+                       comparison.first_difference);
+  }
+  return comparison.equal();
+}
+
 Comparison verify_at_full_size(Session& session) {
   session.world().run([&](Rank& rank) {
     for (int slot = 0; slot < session.num_slots(); ++slot) {
       session.dispatch(rank.index(), slot);
+      session.fetch_delivery(rank.index(), slot);
     }
     session.make_expert_outputs(rank.index());
     for (int slot = 0; slot < session.num_slots(); ++slot) {
       session.combine(rank.index(), slot);
+      session.fetch_output(rank.index(), slot);
     }
   });
   Comparison result;

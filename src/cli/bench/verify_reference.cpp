@@ -20,7 +20,7 @@ reference::Config config_of(const Session& session) {
   reference::Config config;
   for (int rank = 0; rank < options.ranks; ++rank) {
     config.experts_per_rank.push_back(session.placement().local_experts(rank));
-    config.capacity.push_back(session.slot(rank, 0).received.route.capacity());
+    config.capacity.push_back(session.slot(rank, 0).delivery.route.capacity());
   }
   config.top_k = options.top_k;
   config.hidden = options.hidden;
@@ -55,8 +55,10 @@ Comparison verify_against_reference(Session& session) {
   const Options& options = session.options();
   session.world().run([&](Rank& rank) {
     session.dispatch(rank.index(), 0);
+    session.fetch_delivery(rank.index(), 0);
     session.make_expert_outputs(rank.index());
     session.combine(rank.index(), 0);
+    session.fetch_output(rank.index(), 0);
   });
   const std::size_t row_bytes = static_cast<std::size_t>(options.hidden) * size_of(session.payload().output());
   std::vector<reference::Source> sources;
@@ -71,9 +73,9 @@ Comparison verify_against_reference(Session& session) {
     source.weights = slot.choices.weights;
     source.x = bytes_of(slot.x);
     source.scales = bytes_of(slot.scales);
-    input.y.push_back(packed(slot.y, row_bytes));
+    input.y.push_back(packed(slot.y_image, row_bytes));
     if (options.layout != Layout::rank_major) {
-      const auto weights = slot.received.weights.as<float>();
+      const auto weights = slot.delivery.weights.as<float>();
       input.row_weights.emplace_back(weights.begin(), weights.end());
     }
   }
@@ -84,7 +86,7 @@ Comparison verify_against_reference(Session& session) {
   for (int rank = 0; rank < options.ranks; ++rank) {
     const Slot& slot = session.slot(rank, 0);
     const auto index = static_cast<std::size_t>(rank);
-    result.add(compare_dispatch(rank, slot.received, expected.received[index]));
+    result.add(compare_dispatch(rank, slot.delivery, expected.received[index]));
     result.add(compare_output(rank, std::span(slot.out.data(), slot.out.bytes()), outputs[index], row_bytes));
   }
   return result;

@@ -48,7 +48,7 @@ void run_step(const Options& options, const Layer& layer, const std::string& tex
 }  // namespace
 
 ExitStatus run(const Options& options) {
-  require_writable(options.json);
+  require_writable("--json", options.json);
   const std::string text = read_text(options.text);
   const auto steps = deal(text.size(), options.ranks, options.tokens, options.steps);
   const Layer layer(layer_shape(options));

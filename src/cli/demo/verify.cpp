@@ -74,7 +74,7 @@ void verify_exchange(const Options& options, const Exchange& exchange, Verificat
   for (std::size_t rank = 0; rank < exchange.ranks().size(); ++rank) {
     const RankState& state = exchange.ranks()[rank];
     const int index = static_cast<int>(rank);
-    result.rows.add(compare_dispatch(index, state.received, expected.received[rank]));
+    result.rows.add(compare_dispatch(index, Delivery::of(state.received), expected.received[rank]));
     result.combined.add(compare_output(index, std::as_bytes(std::span(state.out)), outputs[rank], row_bytes));
   }
 }
