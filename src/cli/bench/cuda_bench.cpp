@@ -2,6 +2,7 @@
 #include "cli/bench/cuda_bench.hpp"
 
 #include "cli/bench/cuda_link.hpp"
+#include "cli/bench/nccl_exchange.hpp"
 #include "cli/output.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
@@ -98,6 +99,9 @@ void measure_cuda(Run& run) {
   if (run.options.subject == Subject::link) {
     measure_cuda_link(cuda);
     return;
+  }
+  if (run.options.peers_include("nccl")) {
+    require_nccl(cuda);
   }
   measure_cuda_limits(cuda);
   for (const int tokens : run.options.tokens) {

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/nccl_exchange.hpp"
+
+#include "cli/bench/cuda_kernels.hpp"
+#include "cli/bench/cuda_operation.hpp"
+#include "cli/bench/cuda_permute.hpp"
+#include "cli/bench/nccl_library.hpp"
+#include "cli/bench/traffic.hpp"
+#include "codecs/row_format.hpp"
+#include "device/cuda_call.hpp"
+#include "diagnostics/format.hpp"
+
+#include <algorithm>
+
+namespace railyard::cli::bench {
+namespace {
+
+using device::require_cuda;
+using device::UseDevice;
+
+constexpr int kOperations = 8;
+constexpr std::size_t kPitch = 256;
+
+/// What one rank sends and receives in one slot, in rows, and the memory for it.
+struct Exchange {
+  std::vector<std::int64_t> sent;      // to each rank, in tokens' order
+  std::vector<std::int64_t> received;  // from each rank
+  std::int64_t all_sent = 0;
+  std::int64_t all_received = 0;
+  DeviceMemory tokens;  // int32 [all_sent]: the token of each row sent
+  DeviceMemory places;  // int32 [tokens, ranks]: the row that a rank's partial sum comes back in, or -1
+  DeviceMemory rows;    // what arrives
+  DeviceMemory scales;
+};
+
+void upload(DeviceMemory& memory, int device, const std::vector<std::int32_t>& values) {
+  const UseDevice use(device);
+  memory = DeviceMemory(device, values.size() * sizeof(std::int32_t));
+  require_cuda(cudaMemcpy(memory.data(), values.data(), values.size() * sizeof(std::int32_t), cudaMemcpyHostToDevice),
+               "uploading indices");
+}
+
+const std::int32_t* indices(const DeviceMemory& memory) {
+  return static_cast<const std::int32_t*>(static_cast<const void*>(memory.data()));
+}
+
+class NcclExchange {
+ public:
+  NcclExchange(const CudaRun& cuda, CudaSession& session)
+      : cuda_(cuda),
+        session_(session),
+        format_(codecs::RowFormat::of(session.payload().codec, session.options().hidden)),
+        nccl_(cuda.of_ranks()),
+        slots_(static_cast<std::size_t>(session.options().ranks)),
+        send_rows_(slots_.size()),
+        send_scales_(slots_.size()),
+        digests_(slots_.size()) {
+    for (std::size_t rank = 0; rank < slots_.size(); ++rank) {
+      plan(static_cast<int>(rank));
+    }
+    meet();
+  }
+
+  void dispatch() {
+    Operation operation = own_operation("dispatch", "push", wire_row_bytes());
+    operation.result.codec = session_.payload().codec;
+    operation.result.input_dtype = session_.payload().input;
+    operation.submit = [this](int rank, int number) { send_rows(rank, slot_of(number)); };
+    operation.poison = [this](int rank, int number) { poison(rank, slot_of(number)); };
+    operation.check = [this](int rank, int number) { return same_rows(rank, slot_of(number)); };
+    measure_operation(cuda_, operation, cuda_.run.peers);
+  }
+
+  void combine() {
+    const std::int64_t row = output_row_bytes();
+    Operation operation = own_operation("combine", "pull", row);
+    operation.result.codec = Codec::bf16;
+    operation.result.input_dtype = DType::bf16;
+    // The session's outputs are right: what they are is kept, and the peer writes into the same memory.
+    std::vector<std::vector<std::uint64_t>> expected(slots_.size());
+    cuda_.world.run([&](Rank& rank) {
+      for (int slot = 0; slot < session_.num_slots(); ++slot) {
+        expected[static_cast<std::size_t>(rank.index())].push_back(session_.output_digest(rank.index(), slot));
+      }
+    });
+    operation.submit = [this](int rank, int number) { return_rows(rank, slot_of(number)); };
+    operation.poison = [this](int rank, int number) { session_.poison_output(rank, slot_of(number)); };
+    operation.check = [&](int rank, int number) {
+      const auto slot = static_cast<std::size_t>(slot_of(number));
+      return session_.output_digest(rank, slot_of(number)) == expected[static_cast<std::size_t>(rank)][slot];
+    };
+    measure_operation(cuda_, operation, cuda_.run.peers);
+  }
+
+ private:
+  [[nodiscard]] int slot_of(int number) const { return number % operations() % session_.num_slots(); }
+  [[nodiscard]] int operations() const { return std::max(kOperations, session_.num_slots()); }
+  [[nodiscard]] const Exchange& exchange(int rank, int slot) const {
+    return slots_[static_cast<std::size_t>(rank)][static_cast<std::size_t>(slot)];
+  }
+  [[nodiscard]] std::int64_t wire_row_bytes() const {
+    return static_cast<std::int64_t>(format_.row_bytes + format_.scale_bytes);
+  }
+  [[nodiscard]] std::int64_t output_row_bytes() const {
+    return session_.options().hidden * static_cast<std::int64_t>(size_of(DType::bf16));
+  }
+
+  [[nodiscard]] Operation own_operation(const char* name, const char* link, std::int64_t row_bytes) const {
+    const Traffic traffic = traffic_of(session_, cuda_.of_ranks());
+    Operation operation;
+    operation.result.name = "nccl";
+    operation.result.operation = name;
+    operation.result.algorithm = "all-to-all of NCCL " + nccl_.version() + " with permute";
+    operation.result.layout = session_.options().layout;
+    operation.result.tokens = session_.tokens();
+    operation.result.wire_bytes = traffic.wire_bytes(row_bytes);
+    operation.limit_us = traffic.limit_us(row_bytes, cuda_.run.limits, link);
+    operation.in_graph = operations();
+    return operation;
+  }
+
+  /// Indices and memory of every slot of a rank.
+  void plan(int rank) {
+    const auto ranks = slots_.size();
+    const int device = cuda_.streams.device(rank);
+    std::int64_t most_sent = 0;
+    for (int slot = 0; slot < session_.num_slots(); ++slot) {
+      Exchange& own = slots_[static_cast<std::size_t>(rank)].emplace_back();
+      own.sent.resize(ranks);
+      own.received.resize(ranks);
+      std::vector<std::int32_t> tokens;
+      std::vector<std::int32_t> places(static_cast<std::size_t>(session_.tokens()) * ranks, -1);
+      for (std::size_t destination = 0; destination < ranks; ++destination) {
+        const Arrivals arrivals = arrivals_at(session_.options(), session_.placement(), session_.choices(slot),
+                                              static_cast<int>(destination), session_.capacity());
+        for (const PlacedRow& row : arrivals.rows) {
+          if (row.source == rank) {
+            places[static_cast<std::size_t>(row.token) * ranks + destination] =
+                static_cast<std::int32_t>(tokens.size());
+            tokens.push_back(row.token);
+            ++own.sent[destination];
+          }
+          if (destination == static_cast<std::size_t>(rank)) {
+            ++own.received[static_cast<std::size_t>(row.source)];
+            ++own.all_received;
+          }
+        }
+      }
+      own.all_sent = static_cast<std::int64_t>(tokens.size());
+      most_sent = std::max(most_sent, own.all_sent);
+      upload(own.tokens, device, tokens);
+      upload(own.places, device, places);
+      own.rows = DeviceMemory(device, static_cast<std::size_t>(own.all_received) * format_.row_bytes);
+      own.scales = DeviceMemory(device, static_cast<std::size_t>(own.all_received) * format_.scale_bytes);
+    }
+    const std::size_t row = std::max(format_.row_bytes, static_cast<std::size_t>(output_row_bytes()));
+    send_rows_[static_cast<std::size_t>(rank)] = DeviceMemory(device, static_cast<std::size_t>(most_sent) * row);
+    send_scales_[static_cast<std::size_t>(rank)] =
+        DeviceMemory(device, static_cast<std::size_t>(most_sent) * format_.scale_bytes);
+    digests_[static_cast<std::size_t>(rank)] = DeviceMemory(device, kPitch);
+  }
+
+  /// NCCL connects at the first exchange, which must not be recorded.
+  void meet() {
+    cuda_.world.run([this](Rank& rank) {
+      const UseDevice use(cuda_.streams.device(rank.index()));
+      send_rows(rank.index(), 0);
+      exchange_parts(rank.index(), slots_[static_cast<std::size_t>(rank.index())][0].received,
+                     slots_[static_cast<std::size_t>(rank.index())][0].sent,
+                     {{session_.slot(rank.index(), 0).y.data(), scratch(rank.index()), output_row_bytes()}});
+      require_cuda(cudaStreamSynchronize(cuda_.streams[rank.index()]), "the first exchange");
+    });
+  }
+
+  /// Rows of one kind: sent from, received in.
+  struct Part {
+    const void* from;
+    void* to;
+    std::int64_t row_bytes;
+  };
+
+  void exchange_parts(int rank, const std::vector<std::int64_t>& sent, const std::vector<std::int64_t>& received,
+                      const std::vector<Part>& parts) const {
+    const cudaStream_t stream = cuda_.streams[rank];
+    nccl_.begin();
+    for (const Part& part : parts) {
+      const auto* from = static_cast<const std::byte*>(part.from);
+      auto* to = static_cast<std::byte*>(part.to);
+      for (std::size_t peer = 0; peer < sent.size(); ++peer) {
+        const auto out = static_cast<std::size_t>(sent[peer] * part.row_bytes);
+        const auto in = static_cast<std::size_t>(received[peer] * part.row_bytes);
+        nccl_.send(rank, from, out, static_cast<int>(peer), stream);
+        nccl_.receive(rank, to, in, static_cast<int>(peer), stream);
+        from += out;
+        to += in;
+      }
+    }
+    nccl_.end();
+  }
+
+  /// Dispatch: gathered by destination, then exchanged. What arrives is ordered by source rank and token.
+  void send_rows(int rank, int slot) const {
+    const Exchange& own = exchange(rank, slot);
+    const cudaStream_t stream = cuda_.streams[rank];
+    const Arguments given = session_.arguments(rank, slot);
+    const auto row_bytes = static_cast<std::int64_t>(format_.row_bytes);
+    const auto scale_bytes = static_cast<std::int64_t>(format_.scale_bytes);
+    gather_rows(stream, scratch(rank), given.x.data(), indices(own.tokens), own.all_sent, row_bytes);
+    std::vector<Part> parts{{scratch(rank), own.rows.data(), row_bytes}};
+    if (scale_bytes > 0) {
+      std::byte* const scales = send_scales_[static_cast<std::size_t>(rank)].data();
+      gather_rows(stream, scales, given.scales.data(), indices(own.tokens), own.all_sent, scale_bytes);
+      parts.push_back({scales, own.scales.data(), scale_bytes});
+    }
+    exchange_parts(rank, own.sent, own.received, parts);
+  }
+
+  /// Combine: rows go back as they came, then are summed by token.
+  void return_rows(int rank, int slot) const {
+    const Exchange& own = exchange(rank, slot);
+    exchange_parts(rank, own.received, own.sent,
+                   {{session_.slot(rank, slot).y.data(), scratch(rank), output_row_bytes()}});
+    sum_rows(cuda_.streams[rank], session_.output(rank, slot), scratch(rank), indices(own.places), session_.tokens(),
+             static_cast<int>(own.sent.size()), session_.options().hidden);
+  }
+
+  [[nodiscard]] std::byte* scratch(int rank) const { return send_rows_[static_cast<std::size_t>(rank)].data(); }
+
+  void poison(int rank, int slot) const {
+    const UseDevice use(cuda_.streams.device(rank));
+    const Exchange& own = exchange(rank, slot);
+    for (const DeviceMemory* memory : {&own.rows, &own.scales}) {
+      require_cuda(cudaMemsetAsync(memory->data(), 0xFF, memory->bytes(), cuda_.streams[rank]), "poisoning rows");
+    }
+  }
+
+  [[nodiscard]] std::uint64_t digest(int rank, const DigestRegion& rows, const DigestRegion& scales) const {
+    const UseDevice use(cuda_.streams.device(rank));
+    const cudaStream_t stream = cuda_.streams[rank];
+    auto* const word = static_cast<std::uint64_t*>(static_cast<void*>(digests_[static_cast<std::size_t>(rank)].data()));
+    std::uint64_t value = 0;
+    require_cuda(cudaMemsetAsync(word, 0, sizeof(value), stream), "clearing a digest");
+    add_digest(stream, rows, 0, word);
+    if (scales.row_bytes > 0) {
+      add_digest(stream, scales, 1, word);
+    }
+    require_cuda(cudaMemcpyAsync(&value, word, sizeof(value), cudaMemcpyDefault, stream), "reading a digest");
+    require_cuda(cudaStreamSynchronize(stream), "reading a digest");
+    return value;
+  }
+
+  /// Whether the peer delivered the rows that the verified dispatch did.
+  [[nodiscard]] bool same_rows(int rank, int slot) const {
+    const Exchange& own = exchange(rank, slot);
+    const Dispatched& received = session_.slot(rank, slot).received;
+    const auto row = static_cast<std::int64_t>(format_.row_bytes);
+    const auto scale = static_cast<std::int64_t>(format_.scale_bytes);
+    const std::int64_t rows = own.all_received;
+    const auto pitch_of = [](const ConstTensorView& tensor) {
+      return tensor.defined() ? tensor.stride(0) * static_cast<std::int64_t>(size_of(tensor.dtype())) : 0;
+    };
+    return received.route.num_rows() == rows &&
+           digest(rank, {own.rows.data(), rows, row, row}, {own.scales.data(), rows, scale, scale}) ==
+               digest(rank, {received.rows.data(), rows, row, pitch_of(received.rows)},
+                      {received.scales.data(), rows, scale, pitch_of(received.scales)});
+  }
+
+  const CudaRun& cuda_;
+  CudaSession& session_;
+  codecs::RowFormat format_;
+  NcclRanks nccl_;
+  std::vector<std::vector<Exchange>> slots_;  // [rank][slot]
+  std::vector<DeviceMemory> send_rows_;       // by rank: gathered rows; in combine, what comes back
+  std::vector<DeviceMemory> send_scales_;
+  std::vector<DeviceMemory> digests_;
+};
+
+}  // namespace
+
+void require_nccl(const CudaRun& cuda) {
+  const int ranks = cuda.run.options.ranks;
+  if (cuda.devices.size() != static_cast<std::size_t>(ranks)) {
+    throw Error(
+        ErrorCode::unsupported,
+        diagnostics::format("--peers nccl needs a GPU for each rank: {} ranks are on {}", ranks, cuda.devices.size()));
+  }
+  const NcclRanks nccl(cuda.of_ranks());
+}
+
+void measure_nccl(const CudaRun& cuda, CudaSession& session, bool with_combine) {
+  NcclExchange exchange(cuda, session);
+  exchange.dispatch();
+  if (with_combine) {
+    exchange.combine();
+  }
+}
+
+}  // namespace railyard::cli::bench
