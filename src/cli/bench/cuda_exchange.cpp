@@ -4,7 +4,6 @@
 #include "cli/bench/cuda_operation.hpp"
 #include "cli/bench/cuda_session.hpp"
 #include "cli/bench/nccl_exchange.hpp"
-#include "cli/bench/traffic.hpp"
 #include "cli/bench/verify.hpp"
 #include "diagnostics/format.hpp"
 
@@ -66,11 +65,7 @@ class CudaMeasurement {
  public:
   /// `operations`: in a graph. More of them share the outputs of the first ones.
   CudaMeasurement(const CudaRun& cuda, CudaSession& session, int operations)
-      : cuda_(cuda),
-        session_(session),
-        operations_(operations),
-        digests_(session),
-        traffic_(traffic_of(session, cuda.of_ranks())) {}
+      : cuda_(cuda), session_(session), operations_(operations), digests_(session), traffic_(session.traffic()) {}
 
   void dispatch() {
     std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));

@@ -5,7 +5,6 @@
 #include "cli/bench/cuda_operation.hpp"
 #include "cli/bench/cuda_permute.hpp"
 #include "cli/bench/nccl_library.hpp"
-#include "cli/bench/traffic.hpp"
 #include "codecs/row_format.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
@@ -106,7 +105,7 @@ class NcclExchange {
   }
 
   [[nodiscard]] Operation own_operation(const char* name, const char* link, std::int64_t row_bytes) const {
-    const Traffic traffic = traffic_of(session_, cuda_.of_ranks());
+    const Traffic traffic = session_.traffic();
     Operation operation;
     operation.result.name = "nccl";
     operation.result.operation = name;
