@@ -93,6 +93,11 @@ void measure_cuda(Run& run) {
   World world = World::threads(run.options.ranks, options);
   describe(devices, run.environment);
   print_heading(text_stream(run.options.json), run);
+  if (devices.size() < of_ranks.size()) {
+    diagnostics::print(text_stream(run.options.json),
+                       "note: {} ranks share {} GPUs: their rows meet in one memory, and their operations take turns\n",
+                       of_ranks.size(), devices.size());
+  }
   const RankStreams streams(of_ranks);
   const CudaRun cuda{world, streams, devices,
                      static_cast<std::size_t>(property(devices.front(), cudaDevAttrL2CacheSize)), run};
