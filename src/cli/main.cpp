@@ -75,9 +75,6 @@ int main(int argc, char** argv) {
                 "RY-INVALID-ARGUMENT: " + std::string(error.what()) + " (see " + command_path(app) + " --help)");
   } catch (const railyard::cli::UsageError& error) {
     return fail(ExitStatus::usage, std::string(error.what()) + " (see " + command_path(app) + " --help)");
-  } catch (const railyard::Error& error) {  // what this build, device or mode does not have
-    const bool unsupported = error.code() == railyard::ErrorCode::unsupported;
-    return fail(unsupported ? ExitStatus::usage : ExitStatus::failed, error.what());
   } catch (const std::exception& error) {
     return fail(ExitStatus::failed, error.what());
   }

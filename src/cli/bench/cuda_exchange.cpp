@@ -23,6 +23,9 @@ int slots_for(const CudaRun& cuda, const Payload& payload, int tokens) {
   return static_cast<int>(std::clamp<std::size_t>(2 * cuda.cache_bytes / inputs + 1, 2, kMostSlots));
 }
 
+/// 0: the library's choice.
+std::vector<int> sms_of(const Options& options) { return options.sms.empty() ? std::vector<int>{0} : options.sms; }
+
 /// What an operation must give, as digests of what was verified; and what it gave.
 class Digests {
  public:
@@ -185,9 +188,18 @@ void measure_payload(const CudaRun& cuda, const Payload& payload, int tokens, in
 
 }  // namespace
 
+void require_supported(const CudaRun& cuda) {
+  const std::vector<int> sweep = sms_of(cuda.run.options);
+  for (const Payload& payload : payloads_of(cuda.run.options.codec)) {
+    for (const int num_sms : {sweep.front(), *std::max_element(sweep.begin(), sweep.end())}) {
+      static_cast<void>(verify_few_tokens(cuda, payload, 1, num_sms));
+    }
+  }
+}
+
 void measure_cuda_exchange(const CudaRun& cuda, int tokens) {
   const Options& options = cuda.run.options;
-  const std::vector<int> sweep = options.sms.empty() ? std::vector<int>{0} : options.sms;
+  const std::vector<int> sweep = sms_of(options);
   bool first = true;
   for (const Payload& payload : payloads_of(options.codec)) {
     for (const int num_sms : sweep) {
