@@ -59,7 +59,7 @@ TEST(SweepChart, OverSmsShowsRatesAndLimits) {
   const Chart chart = chart_of(sweep_over_sms());
   EXPECT_EQ(chart.x_label, "SMs of an operation");
   EXPECT_FALSE(chart.logarithmic);
-  ASSERT_EQ(chart.lines.size(), 4U);  // two operations with a limit each: no single calls, no peer without SMs
+  ASSERT_EQ(chart.lines.size(), 5U);  // two operations with a limit each, no single calls; the peer has no SMs
   EXPECT_EQ(chart.lines[0].name, "dispatch bf16");
   ASSERT_EQ(chart.lines[0].points.size(), 2U);
   EXPECT_DOUBLE_EQ(chart.lines[0].points[0].x, 8.0);  // in order, though measured in another
@@ -69,6 +69,11 @@ TEST(SweepChart, OverSmsShowsRatesAndLimits) {
   EXPECT_DOUBLE_EQ(chart.lines[1].points[0].y, 10.0);
   EXPECT_EQ(chart.lines[1].color, chart.lines[0].color);
   EXPECT_NE(chart.lines[2].color, chart.lines[0].color);
+  EXPECT_EQ(chart.lines[4].name, "nccl: dispatch bf16, push");
+  EXPECT_TRUE(chart.lines[4].dashed);
+  EXPECT_DOUBLE_EQ(chart.lines[4].points[0].x, 8.0);
+  EXPECT_DOUBLE_EQ(chart.lines[4].points[1].x, 16.0);
+  EXPECT_DOUBLE_EQ(chart.lines[4].points[1].y, chart.lines[4].points[0].y);
 }
 
 TEST(SweepChart, OverTokensShowsTimesAndPeers) {
@@ -99,8 +104,8 @@ TEST(Svg, HasALineForEachLineAndEscapesText) {
   const std::string svg = svg_of(chart_of(sweep_over_sms()));
   EXPECT_EQ(svg.rfind("<svg ", 0), 0U);
   EXPECT_EQ(svg.substr(svg.size() - 7), "</svg>\n");
-  EXPECT_EQ(occurrences(svg, "<polyline "), 4U);
-  EXPECT_EQ(occurrences(svg, "stroke-dasharray"), 4U);  // two lines, and two entries of the legend
+  EXPECT_EQ(occurrences(svg, "<polyline "), 5U);
+  EXPECT_EQ(occurrences(svg, "stroke-dasharray"), 6U);  // three lines, and three entries of the legend
   EXPECT_EQ(occurrences(svg, "<circle "), 4U);
   EXPECT_NE(svg.find("2 x &lt;GPU&gt; &amp; more"), std::string::npos);
   EXPECT_EQ(svg.find("nan"), std::string::npos);
