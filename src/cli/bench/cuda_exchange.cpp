@@ -4,7 +4,6 @@
 #include "cli/bench/cuda_operation.hpp"
 #include "cli/bench/cuda_session.hpp"
 #include "cli/bench/nccl_exchange.hpp"
-#include "cli/bench/traffic.hpp"
 #include "cli/bench/verify.hpp"
 #include "diagnostics/format.hpp"
 
@@ -23,6 +22,9 @@ int slots_for(const CudaRun& cuda, const Payload& payload, int tokens) {
       static_cast<std::size_t>(tokens) * static_cast<std::size_t>(cuda.run.options.hidden) * size_of(payload.input);
   return static_cast<int>(std::clamp<std::size_t>(2 * cuda.cache_bytes / inputs + 1, 2, kMostSlots));
 }
+
+/// 0: the library's choice.
+std::vector<int> sms_of(const Options& options) { return options.sms.empty() ? std::vector<int>{0} : options.sms; }
 
 /// What an operation must give, as digests of what was verified; and what it gave.
 class Digests {
@@ -66,11 +68,7 @@ class CudaMeasurement {
  public:
   /// `operations`: in a graph. More of them share the outputs of the first ones.
   CudaMeasurement(const CudaRun& cuda, CudaSession& session, int operations)
-      : cuda_(cuda),
-        session_(session),
-        operations_(operations),
-        digests_(session),
-        traffic_(traffic_of(session, cuda.of_ranks())) {}
+      : cuda_(cuda), session_(session), operations_(operations), digests_(session), traffic_(session.traffic()) {}
 
   void dispatch() {
     std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));
@@ -190,9 +188,18 @@ void measure_payload(const CudaRun& cuda, const Payload& payload, int tokens, in
 
 }  // namespace
 
+void require_supported(const CudaRun& cuda) {
+  const std::vector<int> sweep = sms_of(cuda.run.options);
+  for (const Payload& payload : payloads_of(cuda.run.options.codec)) {
+    for (const int num_sms : {sweep.front(), *std::max_element(sweep.begin(), sweep.end())}) {
+      static_cast<void>(verify_few_tokens(cuda, payload, 1, num_sms));
+    }
+  }
+}
+
 void measure_cuda_exchange(const CudaRun& cuda, int tokens) {
   const Options& options = cuda.run.options;
-  const std::vector<int> sweep = options.sms.empty() ? std::vector<int>{0} : options.sms;
+  const std::vector<int> sweep = sms_of(options);
   bool first = true;
   for (const Payload& payload : payloads_of(options.codec)) {
     for (const int num_sms : sweep) {

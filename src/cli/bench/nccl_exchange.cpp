@@ -5,7 +5,7 @@
 #include "cli/bench/cuda_operation.hpp"
 #include "cli/bench/cuda_permute.hpp"
 #include "cli/bench/nccl_library.hpp"
-#include "cli/bench/traffic.hpp"
+#include "cli/bench/nccl_plan.hpp"
 #include "codecs/row_format.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
@@ -20,25 +20,6 @@ using device::UseDevice;
 
 constexpr int kOperations = 8;
 constexpr std::size_t kPitch = 256;
-
-/// What one rank sends and receives in one slot, in rows, and the memory for it.
-struct Exchange {
-  std::vector<std::int64_t> sent;      // to each rank, in tokens' order
-  std::vector<std::int64_t> received;  // from each rank
-  std::int64_t all_sent = 0;
-  std::int64_t all_received = 0;
-  DeviceMemory tokens;  // int32 [all_sent]: the token of each row sent
-  DeviceMemory places;  // int32 [tokens, ranks]: the row that a rank's partial sum comes back in, or -1
-  DeviceMemory rows;    // what arrives
-  DeviceMemory scales;
-};
-
-void upload(DeviceMemory& memory, int device, const std::vector<std::int32_t>& values) {
-  const UseDevice use(device);
-  memory = DeviceMemory(device, values.size() * sizeof(std::int32_t));
-  require_cuda(cudaMemcpy(memory.data(), values.data(), values.size() * sizeof(std::int32_t), cudaMemcpyHostToDevice),
-               "uploading indices");
-}
 
 const std::int32_t* indices(const DeviceMemory& memory) {
   return static_cast<const std::int32_t*>(static_cast<const void*>(memory.data()));
@@ -95,7 +76,7 @@ class NcclExchange {
  private:
   [[nodiscard]] int slot_of(int number) const { return number % operations() % session_.num_slots(); }
   [[nodiscard]] int operations() const { return std::max(kOperations, session_.num_slots()); }
-  [[nodiscard]] const Exchange& exchange(int rank, int slot) const {
+  [[nodiscard]] const NcclPlan& plan_of(int rank, int slot) const {
     return slots_[static_cast<std::size_t>(rank)][static_cast<std::size_t>(slot)];
   }
   [[nodiscard]] std::int64_t wire_row_bytes() const {
@@ -106,7 +87,7 @@ class NcclExchange {
   }
 
   [[nodiscard]] Operation own_operation(const char* name, const char* link, std::int64_t row_bytes) const {
-    const Traffic traffic = traffic_of(session_, cuda_.of_ranks());
+    const Traffic traffic = session_.traffic();
     Operation operation;
     operation.result.name = "nccl";
     operation.result.operation = name;
@@ -121,42 +102,16 @@ class NcclExchange {
 
   /// Indices and memory of every slot of a rank.
   void plan(int rank) {
-    const auto ranks = slots_.size();
     const int device = cuda_.streams.device(rank);
     std::int64_t most_sent = 0;
     for (int slot = 0; slot < session_.num_slots(); ++slot) {
-      Exchange& own = slots_[static_cast<std::size_t>(rank)].emplace_back();
-      own.sent.resize(ranks);
-      own.received.resize(ranks);
-      std::vector<std::int32_t> tokens;
-      std::vector<std::int32_t> places(static_cast<std::size_t>(session_.tokens()) * ranks, -1);
-      for (std::size_t destination = 0; destination < ranks; ++destination) {
-        const Arrivals arrivals = arrivals_at(session_.options(), session_.placement(), session_.choices(slot),
-                                              static_cast<int>(destination), session_.capacity());
-        for (const PlacedRow& row : arrivals.rows) {
-          if (row.source == rank) {
-            places[static_cast<std::size_t>(row.token) * ranks + destination] =
-                static_cast<std::int32_t>(tokens.size());
-            tokens.push_back(row.token);
-            ++own.sent[destination];
-          }
-          if (destination == static_cast<std::size_t>(rank)) {
-            ++own.received[static_cast<std::size_t>(row.source)];
-            ++own.all_received;
-          }
-        }
-      }
-      own.all_sent = static_cast<std::int64_t>(tokens.size());
-      most_sent = std::max(most_sent, own.all_sent);
-      upload(own.tokens, device, tokens);
-      upload(own.places, device, places);
-      own.rows = DeviceMemory(device, static_cast<std::size_t>(own.all_received) * format_.row_bytes);
-      own.scales = DeviceMemory(device, static_cast<std::size_t>(own.all_received) * format_.scale_bytes);
+      auto& plans = slots_[static_cast<std::size_t>(rank)];
+      most_sent = std::max(most_sent, plans.emplace_back(plan_nccl(session_, device, rank, slot)).all_sent);
     }
     const std::size_t row = std::max(format_.row_bytes, static_cast<std::size_t>(output_row_bytes()));
-    send_rows_[static_cast<std::size_t>(rank)] = DeviceMemory(device, static_cast<std::size_t>(most_sent) * row);
-    send_scales_[static_cast<std::size_t>(rank)] =
-        DeviceMemory(device, static_cast<std::size_t>(most_sent) * format_.scale_bytes);
+    const auto rows = static_cast<std::size_t>(most_sent);
+    send_rows_[static_cast<std::size_t>(rank)] = DeviceMemory(device, rows * row);
+    send_scales_[static_cast<std::size_t>(rank)] = DeviceMemory(device, rows * format_.scale_bytes);
     digests_[static_cast<std::size_t>(rank)] = DeviceMemory(device, kPitch);
   }
 
@@ -200,7 +155,7 @@ class NcclExchange {
 
   /// Dispatch: gathered by destination, then exchanged. What arrives is ordered by source rank and token.
   void send_rows(int rank, int slot) const {
-    const Exchange& own = exchange(rank, slot);
+    const NcclPlan& own = plan_of(rank, slot);
     const cudaStream_t stream = cuda_.streams[rank];
     const Arguments given = session_.arguments(rank, slot);
     const auto row_bytes = static_cast<std::int64_t>(format_.row_bytes);
@@ -217,7 +172,7 @@ class NcclExchange {
 
   /// Combine: rows go back as they came, then are summed by token.
   void return_rows(int rank, int slot) const {
-    const Exchange& own = exchange(rank, slot);
+    const NcclPlan& own = plan_of(rank, slot);
     exchange_parts(rank, own.received, own.sent,
                    {{session_.slot(rank, slot).y.data(), scratch(rank), output_row_bytes()}});
     sum_rows(cuda_.streams[rank], session_.output(rank, slot), scratch(rank), indices(own.places), session_.tokens(),
@@ -228,7 +183,7 @@ class NcclExchange {
 
   void poison(int rank, int slot) const {
     const UseDevice use(cuda_.streams.device(rank));
-    const Exchange& own = exchange(rank, slot);
+    const NcclPlan& own = plan_of(rank, slot);
     for (const DeviceMemory* memory : {&own.rows, &own.scales}) {
       require_cuda(cudaMemsetAsync(memory->data(), 0xFF, memory->bytes(), cuda_.streams[rank]), "poisoning rows");
     }
@@ -251,7 +206,7 @@ class NcclExchange {
 
   /// Whether the peer delivered the rows that the verified dispatch did.
   [[nodiscard]] bool same_rows(int rank, int slot) const {
-    const Exchange& own = exchange(rank, slot);
+    const NcclPlan& own = plan_of(rank, slot);
     const Dispatched& received = session_.slot(rank, slot).received;
     const auto row = static_cast<std::int64_t>(format_.row_bytes);
     const auto scale = static_cast<std::int64_t>(format_.scale_bytes);
@@ -269,7 +224,7 @@ class NcclExchange {
   CudaSession& session_;
   codecs::RowFormat format_;
   NcclRanks nccl_;
-  std::vector<std::vector<Exchange>> slots_;  // [rank][slot]
+  std::vector<std::vector<NcclPlan>> slots_;  // [rank][slot]
   std::vector<DeviceMemory> send_rows_;       // by rank: gathered rows; in combine, what comes back
   std::vector<DeviceMemory> send_scales_;
   std::vector<DeviceMemory> digests_;
