@@ -55,7 +55,8 @@ class Digests {
     return std::vector<std::int64_t>(static_cast<std::size_t>(session_.options().ranks * session_.num_slots()));
   }
   [[nodiscard]] std::size_t index(int rank, int slot) const {
-    return static_cast<std::size_t>(rank * session_.num_slots() + slot);
+    return static_cast<std::size_t>(rank) * static_cast<std::size_t>(session_.num_slots()) +
+           static_cast<std::size_t>(slot);
   }
 
   CudaSession& session_;
