@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/nccl_library.hpp"
 
+#include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
 
 #include <dlfcn.h>
+
+#include <thread>
 
 namespace railyard::cli::bench {
 namespace {
@@ -67,14 +70,22 @@ struct NcclRanks::Library {
 };
 
 NcclRanks::NcclRanks(const std::vector<int>& devices)
-    : library_(std::make_unique<const Library>()), communicators_(devices.size()) {
+    : library_(std::make_unique<const Library>()), devices_(devices), communicators_(devices.size()) {
   library_->require(library_->make_all(communicators_.data(), static_cast<int>(devices.size()), devices.data()),
                     "making communicators");
 }
 
 NcclRanks::~NcclRanks() {
-  for (ncclComm* communicator : communicators_) {
-    static_cast<void>(library_->destroy(communicator));
+  // Each waits for the others of its process.
+  std::vector<std::thread> threads;
+  for (std::size_t rank = 0; rank < communicators_.size(); ++rank) {
+    threads.emplace_back([this, rank] {
+      const device::UseDevice use(devices_[rank]);
+      static_cast<void>(library_->destroy(communicators_[rank]));
+    });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
   }
 }
 

@@ -34,6 +34,7 @@ class NcclRanks {
  private:
   struct Library;
   std::unique_ptr<const Library> library_;
+  std::vector<int> devices_;
   std::vector<ncclComm*> communicators_;
 };
 
