@@ -12,6 +12,7 @@
 namespace railyard::throughput {
 
 using device::require_cuda;
+using transports::CombineRequest;
 using transports::DispatchRequest;
 using transports::Operation;
 

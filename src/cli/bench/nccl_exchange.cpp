@@ -6,11 +6,13 @@
 #include "cli/bench/cuda_permute.hpp"
 #include "cli/bench/nccl_library.hpp"
 #include "cli/bench/nccl_plan.hpp"
+#include "cli/bench/watchdog.hpp"
 #include "codecs/row_format.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 namespace railyard::cli::bench {
 namespace {
@@ -19,6 +21,7 @@ using device::require_cuda;
 using device::UseDevice;
 
 constexpr int kOperations = 8;
+constexpr std::chrono::seconds kAnswer{120};
 constexpr std::size_t kPitch = 256;
 
 const std::int32_t* indices(const DeviceMemory& memory) {
@@ -233,6 +236,7 @@ class NcclExchange {
 }  // namespace
 
 void require_nccl(const CudaRun& cuda) {
+  const Watchdog watchdog("the peer nccl, making communicators,", kAnswer);
   const int ranks = cuda.run.options.ranks;
   if (cuda.devices.size() != static_cast<std::size_t>(ranks)) {
     throw Error(
@@ -243,6 +247,7 @@ void require_nccl(const CudaRun& cuda) {
 }
 
 void measure_nccl(const CudaRun& cuda, CudaSession& session, bool with_combine) {
+  const Watchdog watchdog(diagnostics::format("the peer nccl, with {} tokens,", session.tokens()), kAnswer);
   NcclExchange exchange(cuda, session);
   exchange.dispatch();
   if (with_combine) {
