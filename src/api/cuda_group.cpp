@@ -18,7 +18,10 @@
 #include "tuning/sm_ledger.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <deque>
+#include <iterator>
+#include <mutex>
 #include <set>
 #include <utility>
 #include <vector>
@@ -72,6 +75,43 @@ SmShare share_sms(const GroupOptions& options, int available, std::ptrdiff_t ran
   return {std::min(kSms, share), std::min(kSmsQuantise, share)};
 }
 
+// A destroyed group whose latest operation still runs: what its kernel uses stays until it has ended.
+struct Retired {
+  std::shared_ptr<CUevent_st> end;
+  std::shared_ptr<SymmetricHeap> heap;
+  std::unique_ptr<throughput::CudaOperations> operations;
+  std::unique_ptr<tuning::SmReservation> reservation;
+};
+
+class RetiredGroups {
+ public:
+  void add(Retired group) {
+    const std::lock_guard lock(mutex_);
+    groups_.push_back(std::move(group));
+  }
+  /// Lets go of those that have ended. Looked at whenever a group is made or destroyed.
+  void release() {
+    std::vector<Retired> ended;  // destroyed after the lock
+    {
+      const std::lock_guard lock(mutex_);
+      const auto running = std::partition(groups_.begin(), groups_.end(), [](const Retired& group) {
+        return cudaEventQuery(group.end.get()) == cudaErrorNotReady;
+      });
+      std::move(running, groups_.end(), std::back_inserter(ended));
+      groups_.erase(running, groups_.end());
+    }
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Retired> groups_;
+};
+
+RetiredGroups& retired_groups() {
+  static auto* const groups = new RetiredGroups;  // never destroyed: CUDA may end first
+  return *groups;
+}
+
 class CudaGroup final : public GroupState {
  public:
   CudaGroup(Rank& owner, const GroupOptions& complete_options)
@@ -81,6 +121,7 @@ class CudaGroup final : public GroupState {
         combines_(static_cast<std::size_t>(options.max_in_flight)) {
     const device::UseDevice current(device.index);
     symmetric_memory::release_from_graphs();
+    retired_groups().release();
     const std::vector<int> devices = gather_devices(owner, timeout_);
     ranks_here_ = std::count(devices.begin(), devices.end(), device.index);
     const int available = topology::available_sms(device.index);
@@ -118,6 +159,10 @@ class CudaGroup final : public GroupState {
   ~CudaGroup() override {
     const device::UseDevice current(device.index);
     if (captured_end_) resources_->events().recycle(captured_end_);
+    retired_groups().release();
+    if (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
+      retired_groups().add({latest_, heap_, std::move(operations_), std::move(reservation_)});
+    }
   }
 
   api::GroupFacts facts() const override {

@@ -31,6 +31,11 @@ void CudaReleaseOrder::wait(Stream stream, void* mark) noexcept {
   static_cast<void>(cudaStreamWaitEvent(stream_of(stream), event_of(mark), 0));
 }
 
+void CudaReleaseOrder::synchronize(void* mark) noexcept {
+  const device::UseDevice current(events_.device());
+  static_cast<void>(cudaEventSynchronize(event_of(mark)));
+}
+
 void CudaReleaseOrder::recycle(void* mark) noexcept { events_.recycle(event_of(mark)); }
 
 bool CudaReleaseOrder::capturing(Stream stream) noexcept {

@@ -14,6 +14,7 @@ class CudaReleaseOrder final : public ReleaseOrder {
   [[nodiscard]] bool idle(Stream stream) noexcept override;
   [[nodiscard]] bool done(void* mark) noexcept override;
   void wait(Stream stream, void* mark) noexcept override;
+  void synchronize(void* mark) noexcept override;
   void recycle(void* mark) noexcept override;
   [[nodiscard]] bool capturing(Stream stream) noexcept override;
 

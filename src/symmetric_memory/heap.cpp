@@ -20,7 +20,10 @@ Heap::Heap(std::unique_ptr<MemoryRegion> region, std::size_t bytes, std::shared_
 Heap::~Heap() {
   if (!order_) return;
   for (Released& released : released_) {
-    for (void* mark : released.marks) order_->recycle(mark);
+    for (void* mark : released.marks) {
+      order_->synchronize(mark);  // the memory goes with the heap
+      order_->recycle(mark);
+    }
   }
   if (fence_) order_->recycle(fence_);
 }

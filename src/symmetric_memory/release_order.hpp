@@ -18,6 +18,8 @@ class ReleaseOrder {
   [[nodiscard]] virtual bool done(void* mark) noexcept = 0;
   /// Later work on `stream` comes after `mark`. The host does not wait.
   virtual void wait(Stream stream, void* mark) noexcept = 0;
+  /// The host waits until the mark has passed.
+  virtual void synchronize(void* mark) noexcept = 0;
   /// The mark is no longer needed.
   virtual void recycle(void* mark) noexcept = 0;
   [[nodiscard]] virtual bool capturing(Stream stream) noexcept = 0;

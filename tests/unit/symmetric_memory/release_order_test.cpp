@@ -43,6 +43,7 @@ class Streams final : public ReleaseOrder {
   void wait(Stream stream, void* mark) noexcept override {
     waits.emplace_back(number(stream), static_cast<Mark*>(mark)->stream);
   }
+  void synchronize(void* mark) noexcept override { of(stream_of(mark)).done = of(stream_of(mark)).submitted; }
   void recycle(void* mark) noexcept override {
     --live;
     delete static_cast<Mark*>(mark);
@@ -57,6 +58,7 @@ class Streams final : public ReleaseOrder {
   int live = 0;
 
  private:
+  static Stream stream_of(void* mark) { return Stream(reinterpret_cast<void*>(static_cast<Mark*>(mark)->stream)); }
   static std::uintptr_t number(Stream stream) { return reinterpret_cast<std::uintptr_t>(stream.native()); }
   std::map<std::uintptr_t, Progress> progress_;
 };
@@ -118,6 +120,15 @@ TEST_F(ReleaseInOrder, LaterStreamsWaitForTheOneThatWaited) {
   ASSERT_TRUE(next && other);
   const std::vector<std::pair<std::uintptr_t, std::uintptr_t>> expected = {{2, 1}, {3, 2}};
   EXPECT_EQ(streams_->waits, expected);
+}
+
+TEST_F(ReleaseInOrder, AHeapEndsAfterTheWorkThatUsesIt) {
+  Lease lease = heap_->allocate(kBlock, a_);
+  streams_->submit(a_);
+  heap_.reset();
+  EXPECT_FALSE(streams_->idle(a_));
+  lease = {};
+  EXPECT_TRUE(streams_->idle(a_)) << "the memory was given back under work that runs";
 }
 
 TEST_F(ReleaseInOrder, EveryStreamThatUsedTheBlockCounts) {
