@@ -129,7 +129,7 @@ void check_apart(const GroupFacts& facts, const char* what, const ConstTensorVie
 
 }  // namespace
 
-throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y, const Route& route,
+transports::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y, const Route& route,
                                          const TensorView& out, const CombineOptions& options) {
   check_own_route(facts, route);
   routing::RouteState& state = *route.state();

@@ -240,7 +240,7 @@ class CudaGroup final : public GroupState {
     check_memory("expert_load", request.expert_load.data());
   }
 
-  void check(const throughput::CombineRequest& request) const {
+  void check(const transports::CombineRequest& request) const {
     check_memory("y", request.y.data());
     check_memory("out", request.out.data());
     for (const ConstTensorView& bias : request.options.bias) check_memory("a bias", bias.data());
@@ -296,7 +296,7 @@ class CudaGroup final : public GroupState {
     return result;
   }
 
-  void prepare_combine(std::size_t slot, throughput::CombineRequest&& request, Stream stream) override {
+  void prepare_combine(std::size_t slot, transports::CombineRequest&& request, Stream stream) override {
     const device::UseDevice current(device.index);
     check(request);
     const bool capturing = enter(stream);

@@ -93,7 +93,7 @@ Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
   });
 }
 
-std::uint64_t GroupState::send(throughput::CombineRequest&& request, Stream stream) {
+std::uint64_t GroupState::send(transports::CombineRequest&& request, Stream stream) {
   check_active();
   const auto slots = static_cast<std::size_t>(options.max_in_flight);
   if (combines_.size() == slots) {

@@ -5,7 +5,7 @@
 #include "api/validation.hpp"
 #include "bootstrap/bootstrap.hpp"
 #include "diagnostics/log.hpp"
-#include "throughput/host_combine.hpp"
+#include "transports/combine_request.hpp"
 #include "transports/dispatch_operation.hpp"
 
 #include <railyard/group.hpp>
@@ -35,7 +35,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
 
   [[nodiscard]] std::uint64_t send(transports::DispatchRequest&& request, Stream stream);
   [[nodiscard]] Dispatched receive_dispatch(std::uint64_t ticket, Stream stream);
-  [[nodiscard]] std::uint64_t send(throughput::CombineRequest&& request, Stream stream);
+  [[nodiscard]] std::uint64_t send(transports::CombineRequest&& request, Stream stream);
   [[nodiscard]] Combined receive_combine(std::uint64_t ticket, Stream stream);
 
   /// Throws RY-SUSPENDED once the group is.
@@ -63,7 +63,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   virtual void prepare_dispatch(std::size_t slot, transports::DispatchRequest&& request, Stream stream) = 0;
   virtual void start_dispatch(std::size_t slot) = 0;
   [[nodiscard]] virtual Dispatched finish_dispatch(std::size_t slot, Stream stream) = 0;
-  virtual void prepare_combine(std::size_t slot, throughput::CombineRequest&& request, Stream stream) = 0;
+  virtual void prepare_combine(std::size_t slot, transports::CombineRequest&& request, Stream stream) = 0;
   virtual void start_combine(std::size_t slot) = 0;
   [[nodiscard]] virtual Combined finish_combine(std::size_t slot, Stream stream) = 0;
   /// Why the device has suspended the group, or nothing.

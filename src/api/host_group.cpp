@@ -7,6 +7,7 @@
 #include "low_latency/host_dispatch.hpp"
 #include "symmetric_memory/host_region.hpp"
 #include "symmetric_memory/symmetric_heap.hpp"
+#include "throughput/host_combine.hpp"
 #include "throughput/host_dispatch.hpp"
 #include "transports/peer_exchange.hpp"
 
@@ -84,7 +85,7 @@ class HostGroup final : public GroupState {
     return low_latency_dispatch_ ? low_latency_dispatch_->receive(operation) : throughput_dispatch_.receive(operation);
   }
 
-  void prepare_combine(std::size_t slot, throughput::CombineRequest&& request, Stream) override {
+  void prepare_combine(std::size_t slot, transports::CombineRequest&& request, Stream) override {
     combines_[slot].request = std::move(request);
   }
 

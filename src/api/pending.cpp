@@ -47,7 +47,7 @@ PendingCombine::~PendingCombine() {
 }
 Combined PendingCombine::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending combine was received twice, or moved from");
-  const Combined result = group_->receive_combine(ticket_, stream);
+  Combined result = group_->receive_combine(ticket_, stream);
   group_.reset();
   return result;
 }

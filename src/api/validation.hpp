@@ -3,7 +3,7 @@
 // with value and limit, and changes nothing.
 #pragma once
 
-#include "throughput/host_combine.hpp"
+#include "transports/combine_request.hpp"
 #include "transports/dispatch_operation.hpp"
 
 #include <railyard/dispatch.hpp>
@@ -31,7 +31,7 @@ struct GroupFacts {
                                                       const RouteOptions& options);
 [[nodiscard]] transports::DispatchRequest check_route_from_mask(const GroupFacts& facts, const ConstTensorView& mask,
                                                                 const RouteOptions& options);
-[[nodiscard]] throughput::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y,
+[[nodiscard]] transports::CombineRequest check_combine(const GroupFacts& facts, const ConstTensorView& y,
                                                        const Route& route, const TensorView& out,
                                                        const CombineOptions& options);
 

@@ -20,6 +20,12 @@
 namespace railyard::cli {
 namespace {
 
+#if defined(RAILYARD_CUDA)
+constexpr const char* kDevices = "host, cuda";
+#else
+constexpr const char* kDevices = "host";
+#endif
+
 std::string compiler_name() {
 #if defined(__clang__)
   return diagnostics::format("clang {}.{}.{}", __clang_major__, __clang_minor__, __clang_patchlevel__);
@@ -100,12 +106,12 @@ std::string version_text() {
   return diagnostics::format(
       "railyard {} (commit {})\n"
       "built by {}, {}\n"
-      "devices: host; launch: threads; vector instructions here: {}\n"
+      "devices: {}; launch: threads; vector instructions here: {}\n"
       "codecs: {}\n"
       "layouts: {}\n"
       "modes: {}",
-      environment.version, environment.commit, environment.compiler, environment.build_type, environment.vector_level,
-      names_of(kCodecs), names_of(kLayouts), names_of(kModes));
+      environment.version, environment.commit, environment.compiler, environment.build_type, kDevices,
+      environment.vector_level, names_of(kCodecs), names_of(kLayouts), names_of(kModes));
 }
 
 }  // namespace railyard::cli

@@ -22,7 +22,9 @@ constexpr const char* kExamples = R"(Examples:
   railyard bench throughput --explain                    against memcpy of the same bytes
   railyard bench throughput --layout expert_major --codec fp8_e4m3 --routing zipf --skew 1.2
   railyard bench low-latency --tokens 1 8 32 128 --json result.json
+  railyard bench throughput --device cuda --sms 8,16,24 --plot sms.svg
   railyard bench link                                    what this machine's memory and cores can do
+  railyard bench link --device cuda                      what its GPUs and the links between them can do
 
 Exit status: 0 all results verified, 1 a wrong result or a failure, 2 a command line that cannot be.
 Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG (docs/configuration.md).)";
@@ -73,9 +75,6 @@ int main(int argc, char** argv) {
                 "RY-INVALID-ARGUMENT: " + std::string(error.what()) + " (see " + command_path(app) + " --help)");
   } catch (const railyard::cli::UsageError& error) {
     return fail(ExitStatus::usage, std::string(error.what()) + " (see " + command_path(app) + " --help)");
-  } catch (const railyard::Error& error) {  // what this build, device or mode does not have
-    const bool unsupported = error.code() == railyard::ErrorCode::unsupported;
-    return fail(unsupported ? ExitStatus::usage : ExitStatus::failed, error.what());
   } catch (const std::exception& error) {
     return fail(ExitStatus::failed, error.what());
   }

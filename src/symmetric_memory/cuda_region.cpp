@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symmetric_memory/cuda_region.hpp"
 
+#include "device/cuda_driver.hpp"
 #include "diagnostics/format.hpp"
-#include "symmetric_memory/cuda_driver.hpp"
 
 #include <railyard/error.hpp>
 
@@ -11,6 +11,9 @@
 
 namespace railyard::symmetric_memory {
 namespace {
+
+using device::cuda_driver;
+using device::CudaDriver;
 
 std::size_t round_up(std::size_t value, std::size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 

@@ -7,7 +7,8 @@
 
 namespace railyard::throughput {
 
-CudaCompletion::CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine, Route base)
+CudaCompletion::CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine,
+                               std::shared_ptr<const CudaCompletion> base)
     : resources_(std::move(resources)), slot_(resources_->take_slot()), combine_(combine), base_(std::move(base)) {}
 
 CudaCompletion::~CudaCompletion() { resources_->give_slot(slot_); }
@@ -50,7 +51,7 @@ void CudaCompletion::synchronize() const {
 const Status& CudaCompletion::status() const {
   if (!captured_) synchronize();
   Status status = combine_ ? slot_->combine.status : slot_->dispatch.status;
-  if (status.ok() && base_) status = base_.status();
+  if (status.ok() && base_) status = base_->status();
   const std::lock_guard lock(mutex_);
   status_ = status;
   return status_;

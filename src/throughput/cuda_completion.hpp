@@ -4,7 +4,6 @@
 
 #include "throughput/cuda_resources.hpp"
 
-#include <railyard/route.hpp>
 #include <railyard/stream.hpp>
 
 #include <memory>
@@ -14,8 +13,8 @@ namespace railyard::throughput {
 
 class CudaCompletion final : public Completion {
  public:
-  /// `base`: the route whose status stands if the operation adds none; empty for one that makes its route.
-  CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine, Route base);
+  /// `base`: the operation that made the route, whose status stands if this one adds none; null if this one makes it.
+  CudaCompletion(std::shared_ptr<CudaResources> resources, bool combine, std::shared_ptr<const CudaCompletion> base);
   ~CudaCompletion() override;
   CudaCompletion(const CudaCompletion&) = delete;
   CudaCompletion& operator=(const CudaCompletion&) = delete;
@@ -27,7 +26,7 @@ class CudaCompletion final : public Completion {
   void synchronize() const override;
   [[nodiscard]] const Status& status() const override;
   [[nodiscard]] void* native() const noexcept override { return event_.get(); }
-  /// Null for a captured operation. Holds less than this does: no route.
+  /// Null for a captured operation.
   [[nodiscard]] const std::shared_ptr<CUevent_st>& event() const noexcept { return event_; }
 
   [[nodiscard]] CudaResultSlot& slot() const noexcept { return *slot_; }
@@ -40,7 +39,7 @@ class CudaCompletion final : public Completion {
   CudaResultSlot* slot_;
   bool combine_;
   bool captured_ = false;
-  Route base_;
+  std::shared_ptr<const CudaCompletion> base_;
   std::shared_ptr<CUevent_st> event_;
   mutable std::mutex mutex_;
   mutable Status status_;

@@ -37,9 +37,9 @@ struct CudaGroupMemory {
 
   [[nodiscard]] static constexpr CudaGroupMemory of(const CudaGroupShape& shape) {
     CudaGroupMemory layout;
-    const auto append = [&](std::size_t bytes) {
+    const auto append = [&](std::size_t size) {
       const std::size_t offset = layout.bytes;
-      layout.bytes += round_up_bytes(bytes, kCudaArrayAlignment);
+      layout.bytes += round_up_bytes(size, kCudaArrayAlignment);
       return offset;
     };
     append(CudaControlLayout::of(shape.num_ranks, shape.num_slots).bytes);

@@ -12,6 +12,7 @@
 namespace railyard::throughput {
 
 using device::require_cuda;
+using transports::CombineRequest;
 using transports::DispatchRequest;
 using transports::Operation;
 
@@ -201,12 +202,11 @@ CudaRouteState* CudaOperations::make_route(const DispatchRequest& request, Strea
 
 void CudaOperations::prepare(DispatchRequest&& request, Stream stream, CudaDispatchOperation& operation) {
   operation = {};
-  auto completion =
-      std::make_shared<CudaCompletion>(resources_, false, request.makes_route() ? Route() : request.route);
   operation.route = request.makes_route() ? Route(make_route(request, stream)) : request.route;
   auto& state = static_cast<CudaRouteState&>(*operation.route.state());
-  if (request.makes_route()) state.completion = completion;
-  operation.completion = std::move(completion);
+  operation.completion =
+      std::make_shared<CudaCompletion>(resources_, false, request.makes_route() ? nullptr : state.completion);
+  if (request.makes_route()) state.completion = operation.completion;
   operation.expert_load = request.expert_load;
 
   const routing::RowShape shape = shape_of(request, options_.group->hidden);
@@ -343,7 +343,7 @@ void CudaOperations::prepare(CombineRequest&& request, Stream stream, CudaCombin
   operation = {};
   operation.route = request.route;
   auto& state = static_cast<CudaRouteState&>(*operation.route.state());
-  operation.completion = std::make_shared<CudaCompletion>(resources_, true, operation.route);
+  operation.completion = std::make_shared<CudaCompletion>(resources_, true, state.completion);
   operation.descriptor = {.operation = Operation::combine,
                           .row_dtype = request.y.dtype(),
                           .top_k = static_cast<std::uint16_t>(state.width()),

@@ -6,7 +6,7 @@
 #include "symmetric_memory/symmetric_heap.hpp"
 #include "throughput/cuda_group_memory.hpp"
 #include "throughput/cuda_route_state.hpp"
-#include "throughput/host_combine.hpp"
+#include "transports/combine_request.hpp"
 #include "transports/dispatch_operation.hpp"
 
 #include <railyard/group.hpp>
@@ -64,7 +64,7 @@ class CudaOperations {
 
   void prepare(transports::DispatchRequest&& request, Stream stream, CudaDispatchOperation& operation);
   void launch(CudaDispatchOperation& operation);
-  void prepare(CombineRequest&& request, Stream stream, CudaCombineOperation& operation);
+  void prepare(transports::CombineRequest&& request, Stream stream, CudaCombineOperation& operation);
   /// Returns the bytes of y that were copied into the heap.
   std::uint64_t launch(CudaCombineOperation& operation);
 
@@ -77,7 +77,8 @@ class CudaOperations {
              CudaRouteState& state);
   void place_results(const transports::DispatchRequest& request, const routing::RowShape& shape,
                      CudaDispatchOperation& operation, const CudaRouteState& state);
-  void offer(const CombineRequest& request, Stream stream, CudaCombineOperation& operation, CudaRouteState& state);
+  void offer(const transports::CombineRequest& request, Stream stream, CudaCombineOperation& operation,
+             CudaRouteState& state);
 
   CudaOperationsOptions options_;
   const Placement& placement_;

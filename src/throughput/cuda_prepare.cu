@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "device/cuda_call.hpp"
 #include "throughput/cuda_dispatch_plan.hpp"
 #include "throughput/cuda_kernels.hpp"
 
@@ -7,18 +8,15 @@
 #include <string>
 
 namespace railyard::throughput {
+
+using device::require_cuda;
+
 namespace {
 
 struct NamedKernel {
   const char* name;
   const void* kernel;
 };
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  const ErrorCode code = error == cudaErrorMemoryAllocation ? ErrorCode::out_of_memory : ErrorCode::unsupported;
-  throw Error(code, std::string(what) + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")");
-}
 
 }  // namespace
 
@@ -29,11 +27,11 @@ std::vector<CudaKernelReport> prepare_kernels() {
                                  {"combine_fp16", combine_kernel_of(DType::fp16)},
                                  {"combine_fp32", combine_kernel_of(DType::fp32)}};
   int device = 0;
-  check(cudaGetDevice(&device), "the current device");
+  require_cuda(cudaGetDevice(&device), "the current device");
   int major = 0;
   int minor = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "the device's capability");
-  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "the device's capability");
+  require_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "the device's capability");
+  require_cuda(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "the device's capability");
   if (major < 9) {
     throw Error(ErrorCode::unsupported, "device " + std::to_string(device) + " has compute capability " +
                                             std::to_string(major) + "." + std::to_string(minor) +
@@ -41,11 +39,11 @@ std::vector<CudaKernelReport> prepare_kernels() {
   }
   std::vector<CudaKernelReport> reports;
   for (const NamedKernel& entry : kernels) {
-    check(
+    require_cuda(
         cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedLimit)),
         entry.name);
     cudaFuncAttributes attributes{};
-    check(cudaFuncGetAttributes(&attributes, entry.kernel), entry.name);
+    require_cuda(cudaFuncGetAttributes(&attributes, entry.kernel), entry.name);
     reports.push_back({.name = entry.name,
                        .registers = attributes.numRegs,
                        .local_bytes = attributes.localSizeBytes,
@@ -59,9 +57,9 @@ std::vector<CudaKernelReport> prepare_kernels() {
 
 void launch_kernel(const void* kernel, const void* params, int num_blocks, std::size_t shared_bytes, void* stream) {
   void* arguments[] = {const_cast<void*>(params)};
-  check(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(num_blocks)), dim3(kCudaThreads), arguments, shared_bytes,
-                         static_cast<cudaStream_t>(stream)),
-        "a kernel was not launched");
+  require_cuda(cudaLaunchKernel(kernel, dim3(static_cast<unsigned>(num_blocks)), dim3(kCudaThreads), arguments,
+                                shared_bytes, static_cast<cudaStream_t>(stream)),
+               "a kernel was not launched");
 }
 
 }  // namespace railyard::throughput

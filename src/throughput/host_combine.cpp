@@ -58,7 +58,7 @@ bool HostCombine::in_heap(const ConstTensorView& view) const noexcept {
 }
 
 CombineBytes HostCombine::send(CombineOperation& operation) {
-  const CombineRequest& call = operation.request;
+  const transports::CombineRequest& call = operation.request;
   const RouteState& state = *call.route.state();
   operation.descriptor = {.operation = Operation::combine,
                           .layout = state.layout,

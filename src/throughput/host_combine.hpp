@@ -4,6 +4,7 @@
 
 #include "codecs/reduction.hpp"
 #include "routing/route_state.hpp"
+#include "transports/combine_request.hpp"
 #include "transports/peer_exchange.hpp"
 
 #include <railyard/combine.hpp>
@@ -17,17 +18,9 @@
 
 namespace railyard::throughput {
 
-/// A validated call.
-struct CombineRequest {
-  ConstTensorView y;
-  Route route;
-  TensorView out;
-  CombineOptions options;
-};
-
 /// One combine from its send part to its receive part.
 struct CombineOperation {
-  CombineRequest request;
+  transports::CombineRequest request;
   transports::Turn turn;
   transports::Descriptor descriptor;
   Lease y_copy;        // of a `y` outside the heap

@@ -2,6 +2,7 @@
 #include "topology/cuda_devices.hpp"
 
 #include "device/cuda_call.hpp"
+#include "device/cuda_driver.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
@@ -92,9 +93,16 @@ void check_peer_access(const std::vector<int>& devices) {
 
 void use_cuda_device(int device) { require_cuda(cudaSetDevice(device), "using a device"); }
 
-int available_sms(int device) {
+int available_sms(int index) {
+  const device::CudaDriver& driver = device::cuda_driver();
+  CUcontext context = nullptr;
+  CUdevResource resource{};
+  if (driver.context_resource && driver.current_context(&context) == CUDA_SUCCESS && context &&
+      driver.context_resource(context, &resource, CU_DEV_RESOURCE_TYPE_SM) == CUDA_SUCCESS) {
+    return static_cast<int>(resource.sm.smCount);
+  }
   int count = 0;
-  require_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "counting SMs");
+  require_cuda(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, index), "counting SMs");
   return count;
 }
 

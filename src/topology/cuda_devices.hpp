@@ -20,6 +20,6 @@ void check_peer_access(const std::vector<int>& devices);
 void use_cuda_device(int device);
 
 /// SMs that the current context may use: all, or those of a green context or an MPS share.
-[[nodiscard]] int available_sms(int device);
+[[nodiscard]] int available_sms(int index);
 
 }  // namespace railyard::topology

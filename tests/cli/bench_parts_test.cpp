@@ -2,6 +2,7 @@
 #include "cli/bench/expected.hpp"
 #include "cli/bench/routing.hpp"
 #include "cli/bench/timing.hpp"
+#include "cli/bench/traffic.hpp"
 
 #include <railyard/error.hpp>
 
@@ -122,6 +123,29 @@ TEST(Arrivals, AreOrderedAsEachLayoutSays) {
   const Arrivals by_slot = arrivals_at(options, placement, {&zero, &one}, 1, 9);
   EXPECT_EQ(rows_of(by_slot), (Rows{{0, 0, 0, 0}, {1, 1, 0, 1}, {9, 0, 0, 1}, {10, 0, 1, 0}}));
   EXPECT_EQ(by_slot.needed, 2);
+}
+
+TEST(Traffic, TheBusierDirectionOfTheBusiestCounts) {
+  // Rank 2 receives most; its own rows stay.
+  const std::vector<std::vector<double>> rows{{5, 1, 10}, {2, 5, 20}, {3, 4, 99}};
+  const Traffic apart(rows, {0, 1, 2});
+  EXPECT_EQ(apart.wire_bytes(100), 3000);
+  Limits limits;
+  EXPECT_DOUBLE_EQ(apart.limit_us(100, limits, "push"), 0.0);
+  limits.links = {{"push", "bulk", 8, 1.0}, {"pull", "bulk", 8, 2.0}, {"local_copy", "bulk", 132, 1000.0}};
+  EXPECT_DOUBLE_EQ(apart.limit_us(100, limits, "push"), 3.0);
+  EXPECT_DOUBLE_EQ(apart.limit_us(100, limits, "pull"), 1.5);
+}
+
+TEST(Traffic, RanksOfOneGpuShareItsMemory) {
+  const std::vector<std::vector<double>> rows{{5, 1, 10}, {2, 5, 20}, {3, 4, 99}};
+  const Traffic together(rows, {7, 7, 7});
+  EXPECT_EQ(together.wire_bytes(100), 3000);  // between ranks all the same
+  Limits limits;
+  limits.links = {{"push", "bulk", 8, 1.0}, {"local_copy", "bulk", 132, 2.0}};
+  EXPECT_DOUBLE_EQ(together.limit_us(100, limits, "push"), 149 * 100 / 2.0 * 1e-3);
+  const Traffic pair(rows, {0, 0, 1});
+  EXPECT_DOUBLE_EQ(pair.limit_us(100, limits, "push"), 99 * 100 / 2.0 * 1e-3);  // longer than 30 rows across
 }
 
 TEST(Series, MedianAndPercentileOfKnownValues) {

@@ -2,6 +2,8 @@
 #include "cli/bench/cuda_bench.hpp"
 
 #include "cli/bench/cuda_link.hpp"
+#include "cli/bench/nccl_exchange.hpp"
+#include "cli/exit_status.hpp"
 #include "cli/output.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
@@ -10,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 
 namespace railyard::cli::bench {
 namespace {
@@ -26,25 +29,35 @@ int property(int device, cudaDeviceAttr attribute) {
   return value;
 }
 
-/// The GPU of each rank.
-std::vector<int> devices_of_ranks(const Options& options) {
-  std::vector<int> devices = options.devices;
-  if (devices.empty()) {
-    int count = 0;
-    const cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess || count == 0) {
-      throw Error(ErrorCode::unsupported,
-                  diagnostics::format("--device cuda: there is no GPU to use: {}", cudaGetErrorString(error)));
+/// What a library or device does not have is the command line's to change: status 2, not 1.
+template <typename Function>
+auto or_usage_error(const Function& function) {
+  try {
+    return function();
+  } catch (const Error& error) {
+    const std::string code = std::string(code_name(ErrorCode::unsupported)) + ": ";
+    if (error.code() != ErrorCode::unsupported) {
+      throw;
     }
-    for (int device = 0; device < count; ++device) {
-      devices.push_back(device);
-    }
+    const std::string message = error.what();
+    throw UsageError(message.starts_with(code) ? message.substr(code.size()) : message, ErrorCode::unsupported);
   }
-  std::vector<int> result;
-  for (std::size_t rank = 0; rank < static_cast<std::size_t>(options.ranks); ++rank) {
-    result.push_back(devices[rank % devices.size()]);
+}
+
+/// Those asked for, or all.
+std::vector<int> devices_of(const Options& options) {
+  if (!options.devices.empty()) {
+    return options.devices;
   }
-  return result;
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess || count == 0) {
+    const char* why = error == cudaSuccess ? "none is visible" : cudaGetErrorString(error);
+    throw UsageError(diagnostics::format("--device cuda: there is no GPU to use: {}", why), ErrorCode::unsupported);
+  }
+  std::vector<int> devices(static_cast<std::size_t>(count));
+  std::iota(devices.begin(), devices.end(), 0);
+  return devices;
 }
 
 void describe(const std::vector<int>& devices, Environment& environment) {
@@ -81,21 +94,40 @@ void measure_cuda(Run& run) {
   // loaded, which waits for the device, while another waits for its peer.
   static_cast<void>(setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0));
   static_cast<void>(setenv("CUDA_MODULE_LOADING", "EAGER", 0));
-  const std::vector<int> of_ranks = devices_of_ranks(run.options);
-  std::vector<int> devices = of_ranks;
+  std::vector<int> devices = devices_of(run.options);
+  std::vector<int> of_ranks;
+  const bool exchanges = run.options.subject != Subject::link;
+  if (!exchanges) {
+    run.options.ranks = static_cast<int>(devices.size());  // links are between GPUs, whoever uses them
+  }
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(run.options.ranks); ++rank) {
+    of_ranks.push_back(devices[rank % devices.size()]);
+  }
+  devices = of_ranks;
   std::sort(devices.begin(), devices.end());
   devices.erase(std::unique(devices.begin(), devices.end()), devices.end());
   WorldOptions options;
   for (const int device : of_ranks) {
     options.devices.push_back({DeviceKind::cuda, device});
   }
-  World world = World::threads(run.options.ranks, options);
+  World world = or_usage_error([&] { return World::threads(run.options.ranks, options); });
   describe(devices, run.environment);
-  print_heading(text_stream(run.options.json), run);
   const RankStreams streams(of_ranks);
   const CudaRun cuda{world, streams, devices,
                      static_cast<std::size_t>(property(devices.front(), cudaDevAttrL2CacheSize)), run};
-  if (run.options.subject == Subject::link) {
+  if (exchanges) {
+    or_usage_error([&] { require_supported(cuda); });
+  }
+  if (run.options.peers_include("nccl")) {
+    or_usage_error([&] { require_nccl(cuda); });
+  }
+  print_heading(text_stream(run.options.json), run);
+  if (exchanges && devices.size() < of_ranks.size()) {
+    diagnostics::print(text_stream(run.options.json),
+                       "note: {} ranks share {} GPUs; between ranks of one GPU rows cross no link\n", of_ranks.size(),
+                       devices.size());
+  }
+  if (!exchanges) {
     measure_cuda_link(cuda);
     return;
   }

@@ -36,6 +36,9 @@ void measure_cuda(Run& run);
 void measure_cuda_link(const CudaRun& cuda);
 void measure_cuda_limits(const CudaRun& cuda);
 
+/// Runs what is to be measured with one token, so that what cannot be is found before anything is measured.
+void require_supported(const CudaRun& cuda);
+
 /// Adds dispatch and combine for one count of tokens.
 void measure_cuda_exchange(const CudaRun& cuda, int tokens);
 

@@ -10,8 +10,8 @@ namespace {
 
 using device::require_cuda;
 
-constexpr int kStages = 8;
-constexpr int kAhead = kStages / 2;  // loads in flight; the other stages are being stored
+constexpr int kStages = 12;
+constexpr int kAhead = 8;  // loads in flight: a link's latency times an SM's rate; the other stages are being stored
 constexpr int kTileBytes = 16384;
 constexpr int kSharedBytes = kStages * kTileBytes;
 constexpr int kVectorThreads = 1024;

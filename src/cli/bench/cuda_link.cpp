@@ -150,14 +150,20 @@ void allow_peer_access(const std::vector<int>& devices) {
   for (const int device : devices) {
     const UseDevice use(device);
     for (const int peer : devices) {
+      if (peer == device) {
+        continue;
+      }
       int can = 0;
-      require_cuda(peer == device ? cudaSuccess : cudaDeviceCanAccessPeer(&can, device, peer), "asking about a peer");
-      if (peer != device && can == 0) {
+      require_cuda(cudaDeviceCanAccessPeer(&can, device, peer), "asking about a peer");
+      if (can == 0) {
         throw Error(ErrorCode::unsupported,
                     diagnostics::format("cuda:{} cannot reach the memory of cuda:{}", device, peer));
       }
-      if (peer != device && cudaDeviceEnablePeerAccess(peer, 0) == cudaErrorPeerAccessAlreadyEnabled) {
-        static_cast<void>(cudaGetLastError());
+      const cudaError_t error = cudaDeviceEnablePeerAccess(peer, 0);
+      if (error == cudaErrorPeerAccessAlreadyEnabled) {
+        static_cast<void>(cudaGetLastError());  // it is not sticky, but it stays to be asked for
+      } else {
+        require_cuda(error, "reaching a peer's memory");
       }
     }
   }

@@ -157,9 +157,20 @@ void CudaSession::end_y(int rank, int slot_index) {
   require_cuda(cudaStreamSynchronize(streams_[rank]), "uploading expert outputs");
 }
 
-void CudaSession::synchronize(int rank) const {
-  const UseDevice use(streams_.device(rank));
-  require_cuda(cudaStreamSynchronize(streams_[rank]), "waiting for a rank");
+Traffic CudaSession::traffic() const {
+  const auto ranks = static_cast<std::size_t>(options().ranks);
+  std::vector<std::vector<double>> rows(ranks, std::vector<double>(ranks));
+  std::vector<int> devices;
+  for (std::size_t destination = 0; destination < ranks; ++destination) {
+    const int rank = static_cast<int>(destination);
+    devices.push_back(streams_.device(rank));
+    for (int index = 0; index < num_slots(); ++index) {
+      for (const PlacedRow& row : arrivals_at(options(), placement(), choices(index), rank, capacity()).rows) {
+        rows[static_cast<std::size_t>(row.source)][destination] += 1.0 / num_slots();
+      }
+    }
+  }
+  return {std::move(rows), std::move(devices)};
 }
 
 void CudaSession::poison(int rank, const Dispatched& received) const {

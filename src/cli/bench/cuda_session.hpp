@@ -5,6 +5,7 @@
 
 #include "cli/bench/cuda_resources.hpp"
 #include "cli/bench/session.hpp"
+#include "cli/bench/traffic.hpp"
 
 #include <cstdint>
 #include <vector>
@@ -25,8 +26,9 @@ class CudaSession final : public Session {
   [[nodiscard]] std::byte* output(int rank, int slot) const { return given(rank, slot).out; }
   [[nodiscard]] Arguments arguments(int rank, int slot) const override;
 
-  /// Waits for the rank's stream.
-  void synchronize(int rank) const;
+  /// Mean over the slots.
+  [[nodiscard]] Traffic traffic() const;
+
   /// In the rank's thread, in stream order: bytes that no operation writes.
   void poison(int rank, const Dispatched& received) const;
   void poison_output(int rank, int slot) const;

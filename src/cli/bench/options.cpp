@@ -16,6 +16,39 @@ namespace {
 constexpr int kMostSms = 64;  // GroupOptions::num_sms
 constexpr std::array kRoutings = {Routing::uniform, Routing::zipf, Routing::group_limited};
 
+constexpr const char* kHowOnTheHost =
+    R"(Every result is verified, then all ranks are timed together; 'x limit' is the time over that of a memcpy of the same
+bytes by as many threads, in turn with it.
+
+Examples:
+  railyard bench low-latency --tokens 1,8,32,128 --json result.json
+  railyard bench low-latency --layout expert_slots --codec fp8_e4m3)";
+constexpr const char* kThroughputFooter =
+    R"(Every result is verified against the reference before it is timed.
+  host  all ranks at once, in turn with a memcpy of the same bytes by as many threads, which is the limit
+  cuda  as a graph of at least eight operations, replayed by all ranks together, and as single calls between events;
+        inputs rotate through more than twice the L2; outputs are compared again afterwards. The limit is the time of
+        the same bytes at the rate of the link (push for dispatch, pull for combine), or of local copies between ranks
+        of one GPU, measured in the same run; 'x limit' is the time over it.
+
+Examples:
+  railyard bench throughput --explain
+  railyard bench throughput --layout expert_major --codec fp8_e4m3 --routing zipf --skew 1.2
+  railyard bench throughput --device cuda --experts 256 --codec fp8_e4m3 --json result.json
+  railyard bench throughput --device cuda --experts 256 --sms 4,8,12,16,20,24 --plot sms.svg
+  railyard bench throughput --device cuda --experts 256 --tokens 128,512,2048,8192 --peers nccl --plot tokens.svg
+  railyard bench throughput --device cuda --ranks 4 --devices 0    four virtual ranks on one GPU)";
+constexpr const char* kLinkFooter =
+    R"(  host  memcpy by a thread per rank, a flag between two threads, FP8 encoding
+  cuda  copies by so many SMs to (push) and from (pull) the next GPU, by bulk copies and by loads and stores, and by a
+        copy engine, all GPUs at once so that both directions are busy; copies within a GPU; a flag's way between two
+        GPUs, or between two blocks where there is one. A copy has the bytes of --tokens rows of --hidden BF16 elements.
+
+Examples:
+  railyard bench link
+  railyard bench link --device cuda --plot link.svg
+  railyard bench link --device cuda --devices 0,1 --sms 1,4,16,64 --json link.json)";
+
 /// What the parser fills: names are looked up afterwards.
 struct Parsed {
   Options options;
@@ -193,14 +226,17 @@ std::function<Options()> add_options(CLI::App& command) {
   struct Entry {
     Subject subject;
     const char* description;
+    const char* footer;
   };
   constexpr std::array kEntries = {
-      Entry{Subject::throughput, "Route, dispatch and combine of training and prefill"},
-      Entry{Subject::low_latency, "Dispatch and combine of decode"},
-      Entry{Subject::link, "The limits: memcpy, flag latency, FP8 encoding; cuda: links between GPUs, local copies"},
+      Entry{Subject::throughput, "Route, dispatch and combine of training and prefill", kThroughputFooter},
+      Entry{Subject::low_latency, "Dispatch and combine of decode", kHowOnTheHost},
+      Entry{Subject::link, "The limits: memcpy, flag latency, FP8 encoding; cuda: links between GPUs, local copies",
+            kLinkFooter},
   };
   for (const Entry& entry : kEntries) {
     CLI::App* subject = command.add_subcommand(std::string(name(entry.subject)), entry.description);
+    subject->footer(entry.footer);
     add_options_of(*subject, *parsed);
     subject->parse_complete_callback([parsed, chosen = entry.subject] { parsed->options.subject = chosen; });
   }

@@ -129,8 +129,12 @@ void print_results(std::FILE* stream, const Run& run) {
   for (const Result& peer : run.peers) {
     print_row(stream, peer);
   }
+  for (const MeasuredRate& link : run.limits.links) {
+    diagnostics::print(stream, "best {}: {:.1f} GB/s ({}{})\n", link.operation, link.gbps, link.algorithm,
+                       link.sms > 0 ? diagnostics::format(", {} SMs", link.sms) : "");
+  }
   if (run.limits.flag_us) {
-    diagnostics::print(stream, "flag, one way between two ranks: {:.3f} us\n", *run.limits.flag_us);
+    diagnostics::print(stream, "flag, one way: {:.3f} us\n", *run.limits.flag_us);
   }
   if (run.limits.encode_gbps) {
     diagnostics::print(stream, "FP8 encoding: {:.2f} GB/s of bf16 input per core\n", *run.limits.encode_gbps);

@@ -19,8 +19,11 @@ bool over_sms(const Run& run) {
   return numbers.size() > 1;
 }
 
-/// What stands for a single call where the same was timed in a graph says the same twice.
+/// A single call where the same was timed in a graph says the same twice; copies within a GPU would dwarf links.
 bool is_drawn(const Run& run, const Result& result) {
+  if (result.operation == "local_copy" && over_sms(run)) {
+    return false;
+  }
   const bool has_graph =
       std::any_of(run.results.begin(), run.results.end(), [](const Result& other) { return other.timing == "graph"; });
   return result.times && (result.timing != "event" || !has_graph);
@@ -40,7 +43,27 @@ std::string line_name(const Run& run, const Result& result, bool by_sms) {
   return name;
 }
 
-void add(Line& line, double x, double y) { line.points.push_back({x, y}); }
+/// Beside a sweep over SMs: what takes none, or as many as it likes, as a level.
+void add_levels(const Run& run, Chart& chart) {
+  double left = 0.0;
+  double right = 0.0;
+  for (const Line& line : chart.lines) {
+    for (const Point& point : line.points) {
+      left = left == 0.0 ? point.x : std::min(left, point.x);
+      right = std::max(right, point.x);
+    }
+  }
+  int color = static_cast<int>(chart.lines.size());
+  for (const std::vector<Result>* results : {&run.results, &run.peers}) {
+    for (const Result& result : *results) {
+      if (result.sms == 0 && is_drawn(run, result) && result.gbps > 0) {
+        const std::vector<Point> points{{left, result.gbps}, {right, result.gbps}};
+        chart.lines.push_back(
+            {.name = line_name(run, result, true), .points = points, .dashed = true, .color = color++});
+      }
+    }
+  }
+}
 
 }  // namespace
 
@@ -66,9 +89,10 @@ Chart chart_of(const Run& run) {
       chart.lines.push_back({.name = name, .points = {}, .dashed = false, .color = color});
       chart.lines.push_back({.name = "", .points = {}, .dashed = true, .color = color});
     }
-    add(chart.lines[place->second], x, y);
+    chart.lines[place->second].points.push_back({x, y});
     if (result.limit_ratio && result.name.empty()) {
-      add(chart.lines[place->second + 1], x, by_sms ? y * *result.limit_ratio : y / *result.limit_ratio);
+      const double limit = by_sms ? y * *result.limit_ratio : y / *result.limit_ratio;
+      chart.lines[place->second + 1].points.push_back({x, limit});
     }
   };
   std::for_each(run.results.begin(), run.results.end(), draw);
@@ -81,6 +105,9 @@ Chart chart_of(const Run& run) {
                                       [&](const Line& other) { return other.color == line.color && !other.dashed; });
       line.name = "limit of " + owner->name;
     }
+  }
+  if (by_sms) {
+    add_levels(run, chart);
   }
   return chart;
 }

@@ -48,20 +48,4 @@ double Traffic::limit_us(std::int64_t row_bytes, const Limits& limits, std::stri
   return longest;
 }
 
-Traffic traffic_of(const Session& session, const std::vector<int>& devices) {
-  const auto ranks = static_cast<std::size_t>(session.options().ranks);
-  std::vector<std::vector<double>> rows(ranks, std::vector<double>(ranks));
-  for (int slot = 0; slot < session.num_slots(); ++slot) {
-    const std::vector<const Choices*> choices = session.choices(slot);
-    for (std::size_t destination = 0; destination < ranks; ++destination) {
-      const Arrivals arrivals = arrivals_at(session.options(), session.placement(), choices,
-                                            static_cast<int>(destination), session.capacity());
-      for (const PlacedRow& row : arrivals.rows) {
-        rows[static_cast<std::size_t>(row.source)][destination] += 1.0 / session.num_slots();
-      }
-    }
-  }
-  return {std::move(rows), devices};
-}
-
 }  // namespace railyard::cli::bench

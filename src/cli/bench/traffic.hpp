@@ -3,7 +3,6 @@
 #pragma once
 
 #include "cli/bench/result.hpp"
-#include "cli/bench/session.hpp"
 
 #include <cstdint>
 #include <string_view>
@@ -33,8 +32,5 @@ class Traffic {
   std::vector<std::vector<double>> rows_;
   std::vector<int> devices_;
 };
-
-/// Mean over the session's slots.
-[[nodiscard]] Traffic traffic_of(const Session& session, const std::vector<int>& devices);
 
 }  // namespace railyard::cli::bench

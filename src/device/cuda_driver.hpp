@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions of libcuda that the heap needs, found through the runtime: nothing links to the driver.
+// The functions of libcuda that the runtime does not have, found through the runtime: nothing links to the driver.
 #pragma once
 
 #include <cuda.h>
 
-namespace railyard::symmetric_memory {
+namespace railyard::device {
 
 struct CudaDriver {
   decltype(&cuMemGetAllocationGranularity) granularity;
@@ -16,9 +16,11 @@ struct CudaDriver {
   decltype(&cuMemUnmap) unmap;
   decltype(&cuMemSetAccess) set_access;
   decltype(&cuGetErrorName) error_name;
+  decltype(&cuCtxGetCurrent) current_context;
+  decltype(&cuCtxGetDevResource) context_resource;  // null before CUDA 12.4
 };
 
 /// Throws RY-UNSUPPORTED if the driver lacks one of them.
 [[nodiscard]] const CudaDriver& cuda_driver();
 
-}  // namespace railyard::symmetric_memory
+}  // namespace railyard::device

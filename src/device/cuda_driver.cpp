@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "symmetric_memory/cuda_driver.hpp"
+#include "device/cuda_driver.hpp"
 
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
@@ -8,26 +8,31 @@
 
 #include <cuda_runtime_api.h>
 
-namespace railyard::symmetric_memory {
+namespace railyard::device {
 namespace {
 
 // The oldest version that has all of these functions as they are used here.
-[[maybe_unused]] constexpr unsigned kVersion = 12000;
+constexpr unsigned kVersion = 12000;
 
+// Null for a driver that has no such function.
 template <typename Function>
-void find(const char* symbol, Function& function) {
+void find_if_there(const char* symbol, unsigned version, Function& function) {
   void* address = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
 #if CUDART_VERSION >= 12050
-  const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, kVersion, cudaEnableDefault, &found);
+  const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, version, cudaEnableDefault, &found);
 #else
   const cudaError_t error = cudaGetDriverEntryPoint(symbol, &address, cudaEnableDefault, &found);
+  static_cast<void>(version);
 #endif
-  device::require_cuda(error, symbol);
-  if (found != cudaDriverEntryPointSuccess || !address) {
+  if (error == cudaSuccess && found == cudaDriverEntryPointSuccess) function = reinterpret_cast<Function>(address);
+}
+
+template <typename Function>
+void find(const char* symbol, Function& function) {
+  find_if_there(symbol, kVersion, function);
+  if (!function)
     throw Error(ErrorCode::unsupported, diagnostics::format("the CUDA driver has no {}: update it", symbol));
-  }
-  function = reinterpret_cast<Function>(address);
 }
 
 CudaDriver load() {
@@ -41,6 +46,8 @@ CudaDriver load() {
   find("cuMemUnmap", driver.unmap);
   find("cuMemSetAccess", driver.set_access);
   find("cuGetErrorName", driver.error_name);
+  find("cuCtxGetCurrent", driver.current_context);
+  find_if_there("cuCtxGetDevResource", 12040, driver.context_resource);
   return driver;
 }
 
@@ -51,4 +58,4 @@ const CudaDriver& cuda_driver() {
   return driver;
 }
 
-}  // namespace railyard::symmetric_memory
+}  // namespace railyard::device

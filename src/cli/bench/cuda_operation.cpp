@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/bench/cuda_operation.hpp"
+
+#include "cli/bench/cuda_timing.hpp"
+#include "device/cuda_call.hpp"
+#include "diagnostics/format.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+namespace railyard::cli::bench {
+namespace {
+
+Result timed_result(const Operation& operation, const char* timing, const Series& series, bool verified) {
+  Result result = operation.result;
+  result.timing = timing;
+  result.verified = verified;
+  if (!verified) {
+    diagnostics::print(stderr, "wrong: {}{} ({}) after timing\n", result.name.empty() ? "" : result.name + " ",
+                       result.operation, timing);
+    return result;
+  }
+  result.times = Times{series.median(), series.p99()};
+  result.gbps = static_cast<double>(result.wire_bytes) / series.median() * 1e-3;
+  if (operation.limit_us > 0) {
+    result.limit_ratio = series.median() / operation.limit_us;
+  }
+  return result;
+}
+
+}  // namespace
+
+void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results) {
+  const Options& options = cuda.run.options;
+  std::atomic<bool> right{true};
+  const auto check = [&](int rank, int numbers) {
+    for (int number = 0; number < numbers; ++number) {
+      if (!operation.check(rank, number)) {
+        right = false;
+      }
+    }
+  };
+  // Calls first: a graph keeps the blocks that its operations took.
+  const Series calls = time_calls(cuda.world, cuda.streams, options.warmup, options.iterations, operation.submit);
+  cuda.world.run([&](Rank& rank) {
+    check(rank.index(), std::min(operation.in_graph, options.warmup + options.iterations));
+    operation.release(rank.index());
+    const device::UseDevice use(cuda.streams.device(rank.index()));
+    device::require_cuda(cudaStreamSynchronize(cuda.streams[rank.index()]), "giving back outputs");
+  });
+  const bool calls_right = right.exchange(true);
+  const auto poison_all = [&](int rank) {
+    for (int number = 0; number < operation.in_graph; ++number) {
+      operation.poison(rank, number);
+    }
+  };
+  const Series graph = time_graph(cuda.world, cuda.streams,
+                                  {.operations = operation.in_graph,
+                                   .warmup = options.warmup,
+                                   .replays = options.iterations,
+                                   .prepare = poison_all,
+                                   .finish = [&](int rank) { check(rank, operation.in_graph); }},
+                                  operation.submit);
+  results.push_back(timed_result(operation, "graph", graph, right));
+  results.push_back(timed_result(operation, "event", calls, calls_right));
+}
+
+}  // namespace railyard::cli::bench

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""`railyard bench --device cuda` as its users start it, small, on one GPU with virtual ranks.
+
+usage: cuda_program_test.py RAILYARD REPOSITORY
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+RAILYARD = pathlib.Path(sys.argv.pop(1)).resolve()
+REPOSITORY = pathlib.Path(sys.argv.pop(1)).resolve()
+sys.path.insert(0, str(REPOSITORY / "tools"))
+import validate_json  # noqa: E402
+
+SCHEMA = json.loads((REPOSITORY / "docs/bench.schema.json").read_text(encoding="utf-8"))
+SMALL = ["--hidden", "1024", "--experts", "16", "--top-k", "4", "--iterations", "4", "--warmup", "1"]
+
+
+def bench(subject, *arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
+    command = [RAILYARD, "bench", subject, "--device", "cuda", "--devices", "0", *SMALL, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+class Cuda(unittest.TestCase):
+    def measure(self, subject, *arguments):
+        done = bench(subject, "--json", "-", *arguments)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("verified: yes", done.stderr)
+        document = json.loads(done.stdout)
+        self.assertEqual(validate_json.faults_of(SCHEMA, document), [])
+        self.assertEqual(document["environment"]["device_kind"], "cuda")
+        for result in document["results"]:
+            self.assertTrue(result["verified"], result)
+            self.assertLessEqual(result["us_median"], result["us_p99"])
+        return document
+
+    def test_throughput_with_two_virtual_ranks(self):
+        document = self.measure("throughput", "--ranks", "2", "--tokens", "96", "--sms", "8")
+        rows = [(result["operation"], result["timing"], result["sms"]) for result in document["results"]]
+        self.assertEqual(rows, [("dispatch", "graph", 8), ("dispatch", "event", 8), ("combine", "graph", 8),
+                                ("combine", "event", 8)])
+        for result in document["results"]:
+            self.assertGreater(result["wire_bytes"], 0)
+            self.assertLessEqual(result["wire_bytes"], 96 * 1024 * 2)
+            self.assertIsNotNone(result["limit_ratio"])
+        self.assertEqual([link["operation"] for link in document["limits"]["link"]], ["local_copy"])
+
+    def test_fp8_is_measured_with_and_without_quantising(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = pathlib.Path(directory, "sweep.svg")
+            document = self.measure("throughput", "--ranks", "2", "--tokens", "32", "--sms", "4,8", "--codec", "fp8_e4m3",
+                                    "--plot", str(path))
+            dispatches = [(result["quantise"], result["input_dtype"], result["sms"]) for result in document["results"]
+                          if result["operation"] == "dispatch" and result["timing"] == "graph"]
+            self.assertEqual(dispatches, [(False, "fp8_e4m3", 4), (False, "fp8_e4m3", 8), (True, "bf16", 4),
+                                          (True, "bf16", 8)])
+            texts = [element.text for element in xml.etree.ElementTree.parse(path).iter()]
+            self.assertIn("SMs of an operation", texts)
+
+    def test_link(self):
+        document = self.measure("link", "--tokens", "512")
+        self.assertEqual({result["operation"] for result in document["results"]}, {"local_copy", "flag"})
+        self.assertGreater(document["limits"]["flag_us"], 0)
+
+    def test_what_gpus_do_not_do_is_a_usage_error(self):
+        for arguments in [["--layout", "expert_major"], ["--codec", "fp16"], ["--ranks", "2", "--peers", "nccl"]]:
+            with self.subTest(arguments=arguments):
+                done = bench("throughput", "--tokens", "32", *arguments)
+                self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+                self.assertTrue(done.stderr.startswith("RY-UNSUPPORTED: "), done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
