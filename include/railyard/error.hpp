@@ -27,7 +27,7 @@ enum class ErrorCode : std::uint8_t {
   aborted,             // RY-ABORTED             abort() ended a wait
   destroyed,           // RY-DESTROYED           an object was used after it was destroyed or moved from
   out_of_memory,       // RY-OUT-OF-MEMORY       the operating system refused memory
-  environment,         // RY-ENVIRONMENT         a RAILYARD_ variable has a value that cannot be read
+  environment,         // RY-ENVIRONMENT         a variable of the environment is missing or cannot be read
   rank_failed,         // RY-RANK-FAILED         a rank's function threw in World::run
 };
 

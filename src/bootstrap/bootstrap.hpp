@@ -25,6 +25,10 @@ class Bootstrap {
   virtual void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
                           std::chrono::nanoseconds timeout) = 0;
 
+  /// Whether all ranks are threads of this process. If so `share` hands over objects; if not it is RY-UNSUPPORTED, and
+  /// memory travels as descriptors (bootstrap/descriptor_exchange.hpp). The same on all ranks.
+  [[nodiscard]] virtual bool one_process() const noexcept = 0;
+
   /// Collective, between ranks of one process: everybody's object, in rank order. Once the call completes, a rank that
   /// fails later takes nothing back: the objects live until every rank has let go of its copy. Same errors.
   [[nodiscard]] virtual std::vector<std::shared_ptr<void>> share(std::shared_ptr<void> mine, std::string_view purpose,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bootstrap/thread_bootstrap.hpp"
 
+#include "bootstrap/deadline.hpp"
+
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
@@ -17,9 +19,6 @@
 
 namespace railyard::bootstrap {
 namespace {
-
-// Longer deadlines would overflow the clock; nobody sees this one pass.
-constexpr std::chrono::nanoseconds kLongestTimeout = std::chrono::hours(24 * 365);
 
 // What one rank brings to a collective.
 struct Part {
@@ -132,6 +131,8 @@ class ThreadBootstrap final : public Bootstrap {
 
   [[nodiscard]] int rank() const noexcept override { return rank_; }
   [[nodiscard]] int size() const noexcept override { return hub_->size(); }
+
+  [[nodiscard]] bool one_process() const noexcept override { return true; }
 
   void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
                   std::chrono::nanoseconds timeout) override {

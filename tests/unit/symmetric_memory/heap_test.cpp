@@ -143,6 +143,7 @@ class LateBootstrap final : public bootstrap::Bootstrap {
   LateBootstrap(bootstrap::Bootstrap& inner, std::future<void> go) : inner_(inner), go_(std::move(go)) {}
   [[nodiscard]] int rank() const noexcept override { return inner_.rank(); }
   [[nodiscard]] int size() const noexcept override { return inner_.size(); }
+  [[nodiscard]] bool one_process() const noexcept override { return inner_.one_process(); }
   void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
                   std::chrono::nanoseconds timeout) override {
     inner_.all_gather(mine, all, bytes, purpose, timeout);

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// A thread of the library's own.
+#pragma once
+
+#include <pthread.h>
+
+#include <csignal>
+#include <thread>
+#include <utility>
+
+namespace railyard::bootstrap {
+
+/// Starts a thread on which no signal handler of the program runs.
+template <typename Function>
+[[nodiscard]] std::thread start_background_thread(Function function) {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    std::thread thread(std::move(function));
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return thread;
+  } catch (...) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw;
+  }
+}
+
+}  // namespace railyard::bootstrap

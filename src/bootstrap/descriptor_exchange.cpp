@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/descriptor_exchange.hpp"
+
+#include "bootstrap/deadline.hpp"
+
+#include "diagnostics/format.hpp"
+
+#include <railyard/error.hpp>
+
+#include <fmt/ranges.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <system_error>
+#include <utility>
+
+namespace railyard::bootstrap {
+namespace {
+
+constexpr int kBacklog = 4096;
+constexpr auto kVerdictTimeout = std::chrono::seconds(1);  // for a rank that hits its deadline and says so
+
+using Token = std::array<std::uint64_t, 2>;
+
+// What each rank tells the others first.
+struct Card {
+  std::array<char, 160> machine{};
+  Token name{};    // of its socket
+  Token secret{};  // which a message to it must bear: names are listed in /proc, secrets are not
+  std::int32_t count = 0;
+  std::int32_t reserved = 0;
+};
+
+// What stands beside the descriptors.
+struct Label {
+  Token secret{};
+  std::int32_t rank = 0;
+  std::int32_t count = 0;
+};
+
+// How a rank fared; text ends with a zero.
+struct Verdict {
+  std::int32_t code = static_cast<std::int32_t>(ErrorCode::ok);
+  std::array<char, 252> text{};
+};
+
+std::string text_of(int error) { return std::generic_category().message(error); }
+
+Verdict failure(ErrorCode code, std::string_view text) {
+  Verdict verdict{.code = static_cast<std::int32_t>(code)};
+  std::copy_n(text.begin(), std::min(text.size(), verdict.text.size() - 1), verdict.text.begin());
+  return verdict;
+}
+
+Token random_token() {
+  Token token{};
+  if (::getrandom(token.data(), sizeof(token), 0) != static_cast<ssize_t>(sizeof(token))) {
+    throw Error(ErrorCode::unsupported, diagnostics::format("no random numbers: {}", text_of(errno)));
+  }
+  return token;
+}
+
+std::pair<sockaddr_un, socklen_t> address_of(const Token& name) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string text = diagnostics::format("railyard-{:016x}{:016x}", name[0], name[1]);
+  std::copy(text.begin(), text.end(), address.sun_path + 1);  // a name that begins with zero is in no file system
+  return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size())};
+}
+
+FileDescriptor open_socket() {
+  FileDescriptor socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no Unix socket: {}", text_of(errno)));
+  return socket;
+}
+
+FileDescriptor listen_as(const Token& name) {
+  FileDescriptor socket = open_socket();
+  const auto [address, bytes] = address_of(name);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
+      ::listen(socket.get(), kBacklog) != 0) {
+    throw Error(ErrorCode::out_of_memory, diagnostics::format("no Unix socket to listen at: {}", text_of(errno)));
+  }
+  return socket;
+}
+
+// Room for the descriptors of one message.
+union Control {
+  cmsghdr align;
+  char bytes[CMSG_SPACE(sizeof(int) * kMaxDescriptorsPerRank)];
+};
+
+// Zero, or the errno. Waits for nothing: the message lies in the receiver's queue when this returns.
+int send_to(const Card& to, const Label& label, std::span<const int> descriptors) {
+  const FileDescriptor socket = open_socket();
+  const auto [address, bytes] = address_of(to.name);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0) return errno;
+  Control control{};
+  iovec data{.iov_base = const_cast<Label*>(&label), .iov_len = sizeof(label)};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = control.bytes;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof(label)) ? 0 : errno;
+}
+
+enum class Receipt : std::uint8_t { nothing_yet, label, stranger };
+
+// One message. The kernel leaves out descriptors that this process may not open.
+Receipt receive_from(int socket, Label& label, std::vector<FileDescriptor>& descriptors) {
+  Control control{};
+  iovec data{.iov_base = &label, .iov_len = sizeof(label)};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof(control.bytes);
+  const ssize_t got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return Receipt::nothing_yet;
+  for (cmsghdr* header = got < 0 ? nullptr : CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    for (std::size_t offset = CMSG_LEN(0); offset + sizeof(int) <= header->cmsg_len; offset += sizeof(int)) {
+      int descriptor = -1;
+      std::memcpy(&descriptor, CMSG_DATA(header) + (offset - CMSG_LEN(0)), sizeof(descriptor));
+      descriptors.emplace_back(descriptor);
+    }
+  }
+  return got == static_cast<ssize_t>(sizeof(label)) ? Receipt::label : Receipt::stranger;
+}
+
+// One call, after the cards are known.
+class Exchange {
+ public:
+  Exchange(int rank, std::vector<Card> cards, FileDescriptor listener)
+      : rank_(rank), cards_(std::move(cards)), listener_(std::move(listener)), received_(cards_.size()) {}
+
+  Verdict send(std::span<const int> mine) const {
+    for (std::size_t to = 0; to < cards_.size(); ++to) {
+      if (static_cast<int>(to) == rank_) continue;
+      const Label label{.secret = cards_[to].secret, .rank = rank_, .count = static_cast<std::int32_t>(mine.size())};
+      if (const int error = send_to(cards_[to], label, mine); error != 0) {
+        return failure(
+            ErrorCode::out_of_memory,
+            diagnostics::format("rank {} cannot hand its descriptors to rank {}: {}", rank_, to, text_of(error)));
+      }
+    }
+    return {};
+  }
+
+  // Until everyone's have come, `deadline`, or something can be read from `cancel`.
+  Verdict receive(std::span<const int> mine, Clock::time_point deadline, int cancel) {
+    if (!duplicate(mine)) return too_many();
+    std::vector<bool> has_come(cards_.size(), false);
+    has_come[static_cast<std::size_t>(rank_)] = true;
+    std::vector<FileDescriptor> waiting;  // connections that have not said anything
+    while (std::ranges::find(has_come, false) != has_come.end()) {
+      std::vector<pollfd> events{{.fd = cancel, .events = POLLIN, .revents = 0},
+                                 {.fd = listener_.get(), .events = POLLIN, .revents = 0}};
+      for (const FileDescriptor& socket : waiting)
+        events.push_back({.fd = socket.get(), .events = POLLIN, .revents = 0});
+      const int ready = ::poll(events.data(), events.size(), poll_timeout_ms(deadline));
+      if (events[0].revents != 0) return {};  // the next collective says why
+      if (ready <= 0 && Clock::now() >= deadline) {
+        std::vector<std::size_t> missing;
+        for (std::size_t rank = 0; rank < has_come.size(); ++rank) {
+          if (!has_come[rank]) missing.push_back(rank);
+        }
+        return failure(ErrorCode::timeout, diagnostics::format("descriptors of ranks {} did not reach rank {} in time",
+                                                               fmt::join(missing, ", "), rank_));
+      }
+      FileDescriptor next(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (!next.valid() && (errno == EMFILE || errno == ENFILE)) return too_many();
+      if (next.valid()) waiting.push_back(std::move(next));
+      bool fits = true;
+      std::erase_if(waiting, [&](const FileDescriptor& socket) { return take(socket.get(), has_come, fits); });
+      if (!fits) return too_many();
+    }
+    return {};
+  }
+
+  std::vector<std::vector<FileDescriptor>> take_received() { return std::move(received_); }
+
+ private:
+  bool duplicate(std::span<const int> mine) {
+    for (const int descriptor : mine) {
+      FileDescriptor copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+      if (!copy.valid()) return false;
+      received_[static_cast<std::size_t>(rank_)].push_back(std::move(copy));
+    }
+    return true;
+  }
+
+  // Whether this connection is done with. Strangers are dropped: the secret says who is none.
+  bool take(int socket, std::vector<bool>& has_come, bool& fits) {
+    Label label;
+    std::vector<FileDescriptor> descriptors;
+    const Receipt receipt = receive_from(socket, label, descriptors);
+    if (receipt == Receipt::nothing_yet) return false;
+    if (receipt == Receipt::stranger || label.secret != cards_[static_cast<std::size_t>(rank_)].secret) return true;
+    const auto from = static_cast<std::size_t>(label.rank);
+    if (from >= cards_.size() || label.count != cards_[from].count) return true;
+    if (descriptors.size() != static_cast<std::size_t>(label.count)) fits = false;
+    received_[from] = std::move(descriptors);
+    has_come[from] = true;
+    return true;
+  }
+
+  [[nodiscard]] Verdict too_many() const {
+    return failure(ErrorCode::out_of_memory,
+                   diagnostics::format("rank {} may not open so many file descriptors (RLIMIT_NOFILE)", rank_));
+  }
+
+  const int rank_;
+  const std::vector<Card> cards_;
+  const FileDescriptor listener_;
+  std::vector<std::vector<FileDescriptor>> received_;
+};
+
+void validate(std::span<const int> mine, std::string_view purpose) {
+  if (mine.size() > kMaxDescriptorsPerRank) {
+    throw Error(ErrorCode::invalid_argument,
+                diagnostics::format("{}: {} file descriptors are above the limit of {} for a rank", purpose,
+                                    mine.size(), kMaxDescriptorsPerRank));
+  }
+  for (const int descriptor : mine) {
+    if (::fcntl(descriptor, F_GETFD) < 0) {
+      throw Error(ErrorCode::invalid_argument,
+                  diagnostics::format("{}: {} is not an open file descriptor", purpose, descriptor));
+    }
+  }
+}
+
+}  // namespace
+
+std::string machine_identity() {
+  std::string boot;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> boot;
+  std::array<char, 64> space{};
+  const ssize_t bytes = ::readlink("/proc/self/ns/net", space.data(), space.size());
+  return boot + ' ' + std::string(space.data(), static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
+}
+
+std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstrap, std::span<const int> mine,
+                                                              std::string_view purpose,
+                                                              std::chrono::nanoseconds timeout,
+                                                              std::string_view machine) {
+  validate(mine, purpose);
+  const Clock::time_point deadline = deadline_after(timeout);
+  Card card{.name = random_token(), .secret = random_token(), .count = static_cast<std::int32_t>(mine.size())};
+  std::copy_n(machine.begin(), std::min(machine.size(), card.machine.size() - 1), card.machine.begin());
+  FileDescriptor listener = listen_as(card.name);
+  std::vector<Card> cards(static_cast<std::size_t>(bootstrap.size()));
+  bootstrap.all_gather(&card, cards.data(), sizeof(card), purpose, timeout);
+  for (std::size_t rank = 0; rank < cards.size(); ++rank) {
+    // Against rank 0, so that all ranks say the same.
+    if (cards[rank].machine == cards[0].machine) continue;
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("{}: rank {} is on another machine, or in another network namespace, than rank 0 "
+                                    "(\"{}\", \"{}\"): memory cannot be mapped there",
+                                    purpose, rank, cards[rank].machine.data(), cards[0].machine.data()));
+  }
+
+  // Shared: a call of the watcher may outlast this one.
+  const auto cancel = std::make_shared<FileDescriptor>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const auto watch = bootstrap.abort_flag()->watch([cancel] { ::eventfd_write(cancel->get(), 1); });
+  Exchange exchange(bootstrap.rank(), std::move(cards), std::move(listener));
+  Verdict verdict = exchange.send(mine);
+  if (verdict.code == static_cast<std::int32_t>(ErrorCode::ok)) {
+    verdict = exchange.receive(mine, deadline, cancel->get());
+  }
+  std::vector<Verdict> verdicts(static_cast<std::size_t>(bootstrap.size()));
+  bootstrap.all_gather(&verdict, verdicts.data(), sizeof(verdict), diagnostics::format("{}: received", purpose),
+                       std::max<std::chrono::nanoseconds>(deadline - Clock::now(), kVerdictTimeout));
+  for (const Verdict& other : verdicts) {
+    if (other.code != static_cast<std::int32_t>(ErrorCode::ok)) {
+      throw Error(static_cast<ErrorCode>(other.code), diagnostics::format("{}: {}", purpose, other.text.data()));
+    }
+  }
+  return exchange.take_received();
+}
+
+}  // namespace railyard::bootstrap

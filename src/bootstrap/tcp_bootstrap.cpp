@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/tcp_bootstrap.hpp"
+
+#include "bootstrap/background_thread.hpp"
+#include "bootstrap/tcp_hub.hpp"
+#include "bootstrap/tcp_join.hpp"
+#include "bootstrap/tcp_socket.hpp"
+
+#include "diagnostics/format.hpp"
+
+#include <railyard/error.hpp>
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace railyard::bootstrap {
+namespace {
+
+constexpr auto kAnswerTimeout = std::chrono::seconds(10);  // for the answer to a contribution that is taken back
+constexpr auto kFarewellTimeout = std::chrono::seconds(1);
+
+// Rank 0's hub on its thread, which ends once the other end of `own_end` is closed.
+class HubThread {
+ public:
+  HubThread() = default;
+  HubThread(int size, FileDescriptor listener, FileDescriptor own_end)
+      : thread_(start_background_thread(
+            [hub = std::make_unique<TcpHub>(size, std::move(listener), std::move(own_end))]() mutable {
+              try {
+                hub->run();
+              } catch (const std::exception&) {  // out of memory: the connections close, and every rank sees that
+              }
+              hub.reset();
+            })) {}
+  HubThread(HubThread&&) = default;
+  HubThread& operator=(HubThread&&) = delete;
+  HubThread(const HubThread&) = delete;
+  HubThread& operator=(const HubThread&) = delete;
+  ~HubThread() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::thread thread_;
+};
+
+// One rank's end. A thread of its own does all that touches the socket; the caller's threads exchange packets and
+// replies with it under a mutex.
+class TcpBootstrap final : public Bootstrap {
+ public:
+  TcpBootstrap(const TcpRendezvous& rendezvous, HubThread hub, Connection connection)
+      : rank_(rendezvous.rank),
+        size_(rendezvous.size),
+        flag_(std::make_shared<AbortFlag>()),
+        hub_(std::move(hub)),
+        connection_(std::move(connection)),
+        wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!wake_.valid()) throw Error(ErrorCode::out_of_memory, "no file descriptor for the rendezvous (eventfd)");
+    thread_ = start_background_thread([this] { serve(); });
+  }
+  TcpBootstrap(const TcpBootstrap&) = delete;
+  TcpBootstrap& operator=(const TcpBootstrap&) = delete;
+
+  ~TcpBootstrap() override {
+    {
+      const std::lock_guard lock(mutex_);
+      send(MessageKind::leave, {});
+      leaving_ = true;
+    }
+    thread_.join();
+  }
+
+  [[nodiscard]] int rank() const noexcept override { return rank_; }
+  [[nodiscard]] int size() const noexcept override { return size_; }
+  [[nodiscard]] bool one_process() const noexcept override { return false; }
+  [[nodiscard]] const std::shared_ptr<AbortFlag>& abort_flag() const noexcept override { return flag_; }
+
+  void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
+                  std::chrono::nanoseconds timeout) override {
+    if (bytes > kMaxBlockBytes) {
+      throw Error(ErrorCode::invalid_argument,
+                  diagnostics::format("{}: a block of {} bytes is above the limit of {} between processes", purpose,
+                                      bytes, kMaxBlockBytes));
+    }
+    purpose = purpose.substr(0, kMaxTextBytes);
+    const Clock::time_point deadline = deadline_after(timeout);
+    std::unique_lock lock(mutex_);
+    throw_if_ended(purpose);
+    reply_.reset();
+    send(MessageKind::contribute, contribution(mine, bytes, purpose));
+    const auto answered = [this] { return reply_.has_value() || flag_->raised() || left_ >= 0; };
+    if (!changed_.wait_until(lock, deadline, answered)) {
+      send(MessageKind::withdraw, {});
+      if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
+        // Whether the others have this rank's part is unknown: nothing can follow it.
+        flag_->raise("rank 0: it does not answer");
+        throw_timeout(purpose, "0", timeout);
+      }
+    }
+    if (!reply_) throw_if_ended(purpose);
+    const Message reply = std::move(*reply_);
+    reply_.reset();
+    if (reply.kind() == MessageKind::withdrawn) throw_timeout(purpose, reply.text(), timeout);
+    ++sequence_;
+    if (reply.kind() == MessageKind::mismatch) throw Error(ErrorCode::operation_mismatch, std::string(reply.text()));
+    lock.unlock();
+    if (!reply.payload.empty()) std::memcpy(all, reply.payload.data(), reply.payload.size());
+  }
+
+  std::vector<std::shared_ptr<void>> share(std::shared_ptr<void>, std::string_view purpose,
+                                           std::chrono::nanoseconds) override {
+    throw Error(ErrorCode::unsupported, diagnostics::format("{}: objects cannot be shared between processes", purpose));
+  }
+
+  void abort(std::string_view reason) override {
+    const std::lock_guard lock(mutex_);
+    if (flag_->raised()) return;
+    const std::string text = diagnostics::format("rank {}: {}", rank_, reason.substr(0, kMaxTextBytes / 2));
+    flag_->raise(text);
+    send(MessageKind::abort, text);
+    changed_.notify_all();
+  }
+
+ private:
+  static std::string contribution(const void* mine, std::size_t bytes, std::string_view purpose) {
+    const auto purpose_bytes = static_cast<std::uint32_t>(purpose.size());
+    std::string payload(sizeof(purpose_bytes), '\0');
+    std::memcpy(payload.data(), &purpose_bytes, sizeof(purpose_bytes));
+    payload.reserve(payload.size() + purpose.size() + bytes);
+    payload += purpose;
+    if (bytes > 0) payload.append(static_cast<const char*>(mine), bytes);
+    return payload;
+  }
+
+  // With the mutex held.
+  void send(MessageKind kind, std::string_view payload) {
+    outgoing_.push_back(make_packet(
+        {.kind = static_cast<std::uint16_t>(kind), .world_size = size_, .rank = rank_, .sequence = sequence_},
+        payload));
+    ::eventfd_write(wake_.get(), 1);
+  }
+
+  void throw_if_ended(std::string_view purpose) const {
+    if (flag_->raised()) throw Error(ErrorCode::aborted, diagnostics::format("{}: {}", purpose, flag_->reason()));
+    if (left_ >= 0) throw Error(ErrorCode::aborted, diagnostics::format("{}: rank {} has left", purpose, left_));
+  }
+
+  [[noreturn]] static void throw_timeout(std::string_view purpose, std::string_view missing,
+                                         std::chrono::nanoseconds timeout) {
+    throw Error(ErrorCode::timeout, diagnostics::format("{}: ranks {} did not arrive within {} ms", purpose, missing,
+                                                        in_milliseconds(timeout)));
+  }
+
+  // The thread: moves packets and replies until this rank leaves or the connection ends.
+  void serve() {
+    bool open = take_in();  // what came together with the welcome
+    std::optional<Clock::time_point> farewell;
+    while (open) {
+      {
+        const std::lock_guard lock(mutex_);
+        for (Packet& packet : outgoing_) connection_.queue(std::move(packet));
+        outgoing_.clear();
+        if (leaving_ && !farewell) farewell = Clock::now() + kFarewellTimeout;
+      }
+      open = connection_.write_some();
+      if (farewell && (!connection_.has_output() || Clock::now() >= *farewell)) return;
+      wait_for_events(farewell.value_or(Clock::now() + std::chrono::minutes(1)));
+      open = connection_.read_some() && open;
+      open = take_in() && open;
+    }
+    const std::lock_guard lock(mutex_);
+    if (left_ != 0) flag_->raise("rank 0: its process has gone");
+    changed_.notify_all();
+  }
+
+  void wait_for_events(Clock::time_point deadline) {
+    const short wanted = connection_.has_output() ? POLLIN | POLLOUT : POLLIN;
+    pollfd events[] = {{.fd = connection_.descriptor(), .events = wanted, .revents = 0},
+                       {.fd = wake_.get(), .events = POLLIN, .revents = 0}};
+    ::poll(events, 2, poll_timeout_ms(deadline));
+    eventfd_t count = 0;
+    ::eventfd_read(wake_.get(), &count);
+  }
+
+  // False: what came is not from a hub of this version.
+  bool take_in() {
+    Message message;
+    while (true) {
+      const Connection::Next next = connection_.next(message);
+      if (next != Connection::Next::message) return next == Connection::Next::none;
+      const std::lock_guard lock(mutex_);
+      switch (message.kind()) {
+        case MessageKind::gathered:
+        case MessageKind::mismatch:
+        case MessageKind::withdrawn:
+          reply_ = std::move(message);
+          break;
+        case MessageKind::abort:
+          flag_->raise(message.text());
+          break;
+        case MessageKind::leave:
+          // Rank 0's leave is remembered above others': its connection closes next.
+          if (left_ < 0 || message.header.rank == 0) left_ = message.header.rank;
+          break;
+        default:
+          return false;
+      }
+      changed_.notify_all();
+    }
+  }
+
+  const int rank_;
+  const int size_;
+  const std::shared_ptr<AbortFlag> flag_;
+  HubThread hub_;          // destroyed after the connection, whose end ends it
+  Connection connection_;  // of the thread alone
+  FileDescriptor wake_;    // written whenever there is something to send
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<Packet> outgoing_;
+  std::optional<Message> reply_;
+  std::uint64_t sequence_ = 0;  // of completed collectives
+  int left_ = -1;               // a rank that has left
+  bool leaving_ = false;
+
+  std::thread thread_;
+};
+
+void validate(const TcpRendezvous& rendezvous) {
+  const auto& [rank, size, address, port] = rendezvous;
+  if (size < 1 || rank < 0 || rank >= size) {
+    throw Error(ErrorCode::invalid_argument,
+                diagnostics::format("rank {} of a world of {} ranks: a rank is in [0, size)", rank, size));
+  }
+  if (port == 0) throw Error(ErrorCode::invalid_argument, "the port of the rendezvous is 0: it is 1 to 65535");
+  if (address.empty()) throw Error(ErrorCode::invalid_argument, "the address of the rendezvous is empty");
+}
+
+}  // namespace
+
+std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout) {
+  validate(rendezvous);
+  if (rendezvous.rank != 0) {
+    return std::make_shared<TcpBootstrap>(rendezvous, HubThread(), join_world(rendezvous, timeout));
+  }
+  FileDescriptor listener = listen_at(rendezvous.address, rendezvous.port, deadline_after(timeout));
+  auto [hub_end, own_end] = make_socket_pair();
+  HubThread hub(rendezvous.size, std::move(listener), std::move(hub_end));
+  Connection connection = join_world(rendezvous, timeout, std::move(own_end));
+  return std::make_shared<TcpBootstrap>(rendezvous, std::move(hub), std::move(connection));
+}
+
+}  // namespace railyard::bootstrap

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bootstrap between processes, on one machine or several: a star of TCP connections through rank 0.
+#pragma once
+
+#include "bootstrap/bootstrap.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace railyard::bootstrap {
+
+/// Where the ranks meet. The same on all ranks, but for `rank`.
+struct TcpRendezvous {
+  int rank = 0;
+  int size = 1;
+  std::string address;     // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
+  std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
+};
+
+/// Collective: returns once all ranks have connected; rank 0 listens, the others try again until they reach it. Errors:
+///   RY-TIMEOUT           names the ranks that have not connected; takes this rank back, so that it may try again
+///   RY-CONFIG-MISMATCH   rank 0 refuses this rank: another version or world size, or the rank is there already
+///   RY-INVALID-ARGUMENT  the arguments, or rank 0 cannot listen there
+///
+/// The result's collectives are for small blocks: what one rank brings is at most 64 MiB, and all of it passes through
+/// rank 0. A timed-out call waits for rank 0's word that this rank's part is taken back; should that not come within a
+/// further ten seconds the world is aborted here. When a rank's process ends without destroying its object, all ranks'
+/// flags are raised with "rank N: its process has gone". A rank that destroys its object leaves in order: no flag is
+/// raised, but collectives that are pending then, and later ones, end with RY-ABORTED "rank N has left"; once rank 0
+/// has left, aborts and deaths are no longer passed on. An abort's reason names the rank that called it.
+/// Nothing is encrypted, and whoever reaches the port can take the place of a rank: for trusted networks only.
+[[nodiscard]] std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous,
+                                                            std::chrono::nanoseconds timeout);
+
+}  // namespace railyard::bootstrap

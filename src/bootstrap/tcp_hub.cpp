@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/tcp_hub.hpp"
+
+#include "bootstrap/tcp_socket.hpp"
+
+#include "diagnostics/format.hpp"
+
+#include <fmt/ranges.h>
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace railyard::bootstrap {
+namespace {
+
+constexpr auto kHelloTimeout = std::chrono::seconds(10);       // then a connection without a rank is closed
+constexpr auto kAcceptPause = std::chrono::milliseconds(200);  // after the process ran out of descriptors
+constexpr auto kFarewellTimeout = std::chrono::seconds(1);
+constexpr std::size_t kMaxStrangers = 256;  // beside the ranks; more have to wait
+constexpr std::size_t kMaxHelloBytes = 4096;
+constexpr std::size_t kMaxContributionBytes = kMaxBlockBytes + kMaxTextBytes + sizeof(std::uint32_t);
+
+template <typename IsMissing>
+std::string missing_ranks(int size, IsMissing is_missing) {
+  std::vector<int> ranks;
+  for (int rank = 0; rank < size; ++rank) {
+    if (is_missing(static_cast<std::size_t>(rank))) ranks.push_back(rank);
+  }
+  return diagnostics::format("{}", fmt::join(ranks, ", "));
+}
+
+}  // namespace
+
+TcpHub::TcpHub(int size, FileDescriptor listener, FileDescriptor own_end)
+    : size_(size),
+      listener_(std::move(listener)),
+      ranks_(static_cast<std::size_t>(size), nullptr),
+      parts_(static_cast<std::size_t>(size)) {
+  peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(own_end), kMaxHelloBytes),
+                                               .origin = "rank 0's process",
+                                               .hello_deadline = Clock::now() + kHelloTimeout,
+                                               .own = true}));
+}
+
+void TcpHub::run() {
+  while (!finished_) {
+    wait_for_events();
+    std::erase_if(peers_, [](const auto& peer) { return peer->closed; });
+  }
+  if (stage_ != Stage::joining) say_farewell();
+}
+
+void TcpHub::wait_for_events() {
+  std::vector<pollfd> events;
+  Clock::time_point wake = Clock::now() + std::chrono::minutes(1);
+  for (const auto& peer : peers_) {
+    const short wanted = peer->connection.has_output() ? POLLIN | POLLOUT : POLLIN;
+    events.push_back({.fd = peer->connection.descriptor(), .events = wanted, .revents = 0});
+    if (peer->rank < 0) wake = std::min(wake, peer->hello_deadline);
+  }
+  const bool full = peers_.size() >= static_cast<std::size_t>(size_) + kMaxStrangers;
+  const bool paused = Clock::now() < accept_after_;
+  if (paused) wake = std::min(wake, accept_after_);
+  events.push_back({.fd = full || paused ? -1 : listener_.get(), .events = POLLIN, .revents = 0});
+  if (::poll(events.data(), events.size(), poll_timeout_ms(wake)) < 0) return;
+  const std::size_t known = peers_.size();
+  for (std::size_t index = 0; index < known; ++index) serve(*peers_[index], events[index].revents);
+  if (events[known].revents != 0) accept_all();
+}
+
+void TcpHub::accept_all() {
+  while (peers_.size() < static_cast<std::size_t>(size_) + kMaxStrangers) {
+    std::string origin;
+    FileDescriptor socket = accept_from(listener_.get(), origin);
+    if (!socket.valid()) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        accept_after_ = Clock::now() + kAcceptPause;
+      }
+      return;
+    }
+    peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(socket), kMaxHelloBytes),
+                                                 .origin = std::move(origin),
+                                                 .hello_deadline = Clock::now() + kHelloTimeout}));
+  }
+}
+
+void TcpHub::serve(Peer& peer, short events) {
+  if (!peer.closed && (events & (POLLIN | POLLHUP | POLLERR)) != 0) read(peer);
+  if (!peer.closed && peer.connection.has_output()) {
+    if (!peer.connection.write_some()) return close(peer);
+    // The other side reads why, and closes: closing first could take the text away from it.
+    if (peer.refused && !peer.connection.has_output()) peer.connection.shut_down_output();
+  }
+  if (peer.rank < 0 && Clock::now() >= peer.hello_deadline) close(peer);
+}
+
+void TcpHub::read(Peer& peer) {
+  const bool open = peer.connection.read_some();
+  Message message;
+  while (!peer.closed && !peer.refused) {
+    const Connection::Next next = peer.connection.next(message);
+    if (next == Connection::Next::none) break;
+    if (next == Connection::Next::message) {
+      handle(peer, message);
+    } else if (peer.rank < 0) {
+      refuse(peer, diagnostics::format("a connection from {} does not speak Railyard's rendezvous", peer.origin));
+    } else {
+      close(peer);
+    }
+  }
+  if (peer.refused) peer.connection.discard_input();
+  if (!open) close(peer);
+}
+
+void TcpHub::handle(Peer& peer, Message& message) {
+  if (peer.rank < 0) return admit(peer, message.header);
+  switch (message.kind()) {
+    case MessageKind::contribute:
+      return contribute(peer, message);
+    case MessageKind::withdraw:
+      return stage_ == Stage::joining ? take_hello_back(peer) : withdraw(peer, message.header.sequence);
+    case MessageKind::abort:
+      return end(peer.rank, message.text());
+    case MessageKind::leave:
+      peer.left = true;
+      return close(peer);
+    default:
+      return close(peer);
+  }
+}
+
+void TcpHub::admit(Peer& peer, const MessageHeader& hello) {
+  const int rank = hello.rank;
+  if (hello.version != kWireVersion) {
+    return refuse(peer, diagnostics::format("rank {} from {} speaks version {} of the rendezvous, rank 0 version {}",
+                                            rank, peer.origin, hello.version, kWireVersion));
+  }
+  if (static_cast<MessageKind>(hello.kind) != MessageKind::hello || rank < 0 || rank >= hello.world_size) {
+    return refuse(peer, diagnostics::format("a connection from {} does not begin as a rank does", peer.origin));
+  }
+  if (hello.world_size != size_) {
+    return refuse(peer, diagnostics::format("rank {} from {} is of a world of {} ranks, rank 0 of one of {}", rank,
+                                            peer.origin, hello.world_size, size_));
+  }
+  Peer*& place = ranks_[static_cast<std::size_t>(rank)];
+  if (place != nullptr || stage_ != Stage::joining || (rank == 0) != peer.own) {
+    return refuse(peer, diagnostics::format("rank {} from {} is there twice: another process has joined as that rank",
+                                            rank, peer.origin));
+  }
+  place = &peer;
+  peer.rank = rank;
+  peer.connection.set_max_payload(kMaxContributionBytes);
+  if (std::ranges::find(ranks_, nullptr) != ranks_.end()) return;
+  stage_ = Stage::running;
+  broadcast(make_packet(header(MessageKind::welcome)), nullptr);
+}
+
+void TcpHub::refuse(Peer& peer, std::string reason) {
+  peer.connection.queue(make_packet(header(MessageKind::refused), reason));
+  peer.refused = true;
+  last_refusal_ = std::move(reason);
+}
+
+void TcpHub::contribute(Peer& peer, Message& message) {
+  if (stage_ == Stage::ended) return;
+  std::uint32_t purpose_bytes = 0;
+  const std::string_view text = message.text();
+  if (stage_ != Stage::running || message.header.sequence != sequence_ || text.size() < sizeof(purpose_bytes)) {
+    return close(peer);
+  }
+  std::memcpy(&purpose_bytes, text.data(), sizeof(purpose_bytes));
+  if (purpose_bytes > text.size() - sizeof(purpose_bytes)) return close(peer);
+  Part& part = parts_[static_cast<std::size_t>(peer.rank)];
+  part.payload = std::move(message.payload);  // `text` still sees it
+  part.purpose = text.substr(sizeof(purpose_bytes), purpose_bytes);
+  part.block = text.substr(sizeof(purpose_bytes) + purpose_bytes);
+  part.present = part.arrived = true;
+  if (std::ranges::all_of(parts_, &Part::present)) complete();
+}
+
+void TcpHub::complete() {
+  const auto differs = [](const Part& one, const Part& other) {
+    return one.purpose != other.purpose || one.block.size() != other.block.size();
+  };
+  MessageHeader answer = header(MessageKind::gathered);
+  answer.sequence = sequence_;
+  if (std::ranges::none_of(parts_, [&](const Part& part) { return differs(part, parts_.front()); })) {
+    std::string blocks;
+    blocks.reserve(parts_.size() * parts_.front().block.size());
+    for (const Part& part : parts_) blocks += part.block;
+    broadcast(make_packet(answer, blocks), nullptr);
+  } else {
+    answer.kind = static_cast<std::uint16_t>(MessageKind::mismatch);
+    for (std::size_t rank = 0; rank < parts_.size(); ++rank) {
+      const Part& mine = parts_[rank];
+      const auto other = std::ranges::find_if(parts_, [&](const Part& part) { return differs(part, mine); });
+      if (ranks_[rank] == nullptr) continue;
+      ranks_[rank]->connection.queue(make_packet(
+          answer,
+          diagnostics::format("this rank called {} with {} bytes, rank {} called {} with {} bytes", mine.purpose,
+                              mine.block.size(), other - parts_.begin(), other->purpose, other->block.size())));
+    }
+  }
+  parts_.assign(parts_.size(), Part{});
+  ++sequence_;
+}
+
+void TcpHub::withdraw(Peer& peer, std::uint64_t sequence) {
+  if (sequence != sequence_ || stage_ != Stage::running) return;  // the answer is on its way
+  Part& part = parts_[static_cast<std::size_t>(peer.rank)];
+  part = Part{.present = false, .arrived = true, .payload = {}, .purpose = {}, .block = {}};
+  MessageHeader answer = header(MessageKind::withdrawn);
+  answer.sequence = sequence;
+  std::string missing = missing_ranks(size_, [&](std::size_t rank) { return !parts_[rank].arrived; });
+  if (missing.empty()) {  // all came, and some gave up before
+    missing = missing_ranks(size_, [&](std::size_t rank) { return !parts_[rank].present && ranks_[rank] != &peer; });
+  }
+  peer.connection.queue(make_packet(answer, missing));
+  if (std::ranges::none_of(parts_, &Part::present)) {
+    for (Part& other : parts_) other.arrived = false;
+  }
+}
+
+void TcpHub::take_hello_back(Peer& peer) {
+  const std::string missing = missing_ranks(size_, [&](std::size_t rank) { return ranks_[rank] == nullptr; });
+  peer.connection.queue(make_packet(header(MessageKind::withdrawn), missing + '\n' + last_refusal_));
+  ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
+  peer.rank = -1;
+  peer.refused = true;
+  peer.hello_deadline = Clock::now() + kHelloTimeout;
+}
+
+void TcpHub::close(Peer& peer) {
+  if (peer.closed) return;
+  peer.closed = true;
+  if (peer.own) finished_ = true;
+  if (peer.rank < 0) return;
+  ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
+  if (stage_ == Stage::joining) return;
+  if (peer.left) {
+    if (peer.rank != 0) broadcast(make_packet(header(MessageKind::leave, peer.rank)), nullptr);
+  } else {
+    end(peer.rank, diagnostics::format("rank {}: its process has gone", peer.rank));
+  }
+}
+
+void TcpHub::end(int rank, std::string_view reason) {
+  if (stage_ != Stage::running) return;
+  stage_ = Stage::ended;
+  broadcast(make_packet(header(MessageKind::abort, rank), reason), ranks_[static_cast<std::size_t>(rank)]);
+}
+
+void TcpHub::broadcast(const Packet& packet, const Peer* except) {
+  for (Peer* peer : ranks_) {
+    if (peer != nullptr && peer != except) peer->connection.queue(packet);
+  }
+}
+
+void TcpHub::say_farewell() {
+  broadcast(make_packet(header(MessageKind::leave, 0)), nullptr);
+  const Clock::time_point deadline = Clock::now() + kFarewellTimeout;
+  while (Clock::now() < deadline) {
+    std::vector<pollfd> events;
+    for (Peer* peer : ranks_) {
+      if (peer == nullptr || !peer->connection.has_output()) continue;
+      if (peer->connection.write_some() && peer->connection.has_output()) {
+        events.push_back({.fd = peer->connection.descriptor(), .events = POLLOUT, .revents = 0});
+      }
+    }
+    if (events.empty()) break;
+    ::poll(events.data(), events.size(), poll_timeout_ms(deadline));
+  }
+}
+
+MessageHeader TcpHub::header(MessageKind kind, int rank) const {
+  return {.kind = static_cast<std::uint16_t>(kind), .world_size = size_, .rank = rank};
+}
+
+}  // namespace railyard::bootstrap

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// The centre of the star: a thread of rank 0's process that every rank, rank 0 too, speaks to through a socket.
+#pragma once
+
+#include "bootstrap/deadline.hpp"
+#include "bootstrap/tcp_connection.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace railyard::bootstrap {
+
+/// Joins `size` ranks, runs their collectives one after another, passes aborts on, and tells everyone when a rank's
+/// process has gone. It has no deadline of its own: each rank withdraws at its own. A connection that does not present
+/// itself as a missing rank of this world is refused with a text that says why, whenever it comes.
+class TcpHub {
+ public:
+  /// `own_end`: the other end is rank 0's. `listener`: where the others connect; may be invalid if size is 1.
+  TcpHub(int size, FileDescriptor listener, FileDescriptor own_end);
+
+  /// Returns when rank 0 has left or closed its end. Sleeps in poll() when nothing happens.
+  void run();
+
+ private:
+  struct Peer {
+    Connection connection;
+    std::string origin;
+    Clock::time_point hello_deadline;  // for those without a rank
+    int rank = -1;
+    bool own = false;      // rank 0's end, in this process
+    bool refused = false;  // what it says is dropped
+    bool left = false;
+    bool closed = false;  // to be forgotten
+  };
+  // What a rank has brought to the collective that is under way.
+  struct Part {
+    bool present = false;
+    bool arrived = false;  // also if the rank has withdrawn since
+    std::vector<std::byte> payload;
+    std::string_view purpose;  // in `payload`
+    std::string_view block;    // in `payload`
+  };
+  enum class Stage : std::uint8_t { joining, running, ended };
+
+  void wait_for_events();
+  void accept_all();
+  void serve(Peer& peer, short events);
+  void read(Peer& peer);
+  void handle(Peer& peer, Message& message);
+  void admit(Peer& peer, const MessageHeader& hello);
+  void refuse(Peer& peer, std::string reason);
+  void contribute(Peer& peer, Message& message);
+  void withdraw(Peer& peer, std::uint64_t sequence);
+  void take_hello_back(Peer& peer);
+  void complete();
+  void close(Peer& peer);
+  void end(int rank, std::string_view reason);
+  void broadcast(const Packet& packet, const Peer* except);
+  void say_farewell();
+  [[nodiscard]] MessageHeader header(MessageKind kind, int rank = 0) const;
+
+  const int size_;
+  FileDescriptor listener_;
+  Clock::time_point accept_after_{};
+  std::vector<std::unique_ptr<Peer>> peers_;
+  std::vector<Peer*> ranks_;  // [rank], null: not connected, or gone
+  Stage stage_ = Stage::joining;
+  std::string last_refusal_;
+  std::uint64_t sequence_ = 0;
+  std::vector<Part> parts_;  // [rank]
+  bool finished_ = false;
+};
+
+}  // namespace railyard::bootstrap

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/tcp_join.hpp"
+
+#include "bootstrap/tcp_socket.hpp"
+
+#include "diagnostics/format.hpp"
+
+#include <railyard/error.hpp>
+
+#include <poll.h>
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+namespace railyard::bootstrap {
+namespace {
+
+constexpr auto kFirstPause = std::chrono::milliseconds(2);
+constexpr auto kLongestPause = std::chrono::milliseconds(200);
+constexpr auto kAnswerTimeout = std::chrono::seconds(2);  // for the answer to a hello that is taken back
+constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
+
+class Joining {
+ public:
+  Joining(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout)
+      : rendezvous_(rendezvous), timeout_(timeout), deadline_(deadline_after(timeout)) {}
+
+  Connection through_network() {
+    std::string failure = "no attempt was made";
+    for (Clock::duration pause = kFirstPause;; pause = std::min<Clock::duration>(2 * pause, kLongestPause)) {
+      FileDescriptor socket = connect_to(rendezvous_.address, rendezvous_.port, deadline_, failure);
+      if (socket.valid()) {
+        std::optional<Connection> joined = through(std::move(socket));
+        if (joined) return std::move(*joined);
+        failure = "it closed the connection";
+        pause = kFirstPause;
+      }
+      const Clock::duration left = deadline_ - Clock::now();
+      if (left <= Clock::duration::zero()) throw_timeout("0", failure);
+      std::this_thread::sleep_for(std::min(pause, left));
+    }
+  }
+
+  /// Nothing if the other side closed before it said anything final.
+  std::optional<Connection> through(FileDescriptor socket) {
+    Connection connection(std::move(socket), kMaxAnswerBytes);
+    connection.queue(make_packet(header(MessageKind::hello)));
+    Message answer;
+    switch (exchange(connection, answer, deadline_)) {
+      case Outcome::closed:
+        return std::nullopt;
+      case Outcome::answered:
+        break;
+      case Outcome::late:
+        connection.queue(make_packet(header(MessageKind::withdraw)));
+        if (exchange(connection, answer, Clock::now() + kAnswerTimeout) != Outcome::answered) {
+          throw_timeout("0", "it does not answer");
+        }
+    }
+    if (answer.kind() == MessageKind::refused) {
+      throw Error(ErrorCode::config_mismatch, diagnostics::format("{}: refused: {}", place(), answer.text()));
+    }
+    if (answer.header.version != kWireVersion) throw_stranger();
+    if (answer.kind() == MessageKind::withdrawn) {
+      const std::string_view text = answer.text();
+      const std::size_t line = std::min(text.find('\n'), text.size());
+      const std::string_view refusal = text.substr(std::min(line + 1, text.size()));
+      throw_timeout(text.substr(0, line), refusal.empty() ? "" : diagnostics::format("refused meanwhile: {}", refusal));
+    }
+    if (answer.kind() != MessageKind::welcome) throw_stranger();
+    connection.set_max_payload(std::numeric_limits<std::size_t>::max());
+    return connection;
+  }
+
+ private:
+  enum class Outcome : std::uint8_t { answered, closed, late };
+
+  // Sends what is queued and waits for one message.
+  Outcome exchange(Connection& connection, Message& answer, Clock::time_point deadline) const {
+    while (true) {
+      const short wanted = connection.has_output() ? POLLIN | POLLOUT : POLLIN;
+      pollfd event{.fd = connection.descriptor(), .events = wanted, .revents = 0};
+      const int ready = ::poll(&event, 1, poll_timeout_ms(deadline));
+      if (ready <= 0) {
+        if (Clock::now() >= deadline) return Outcome::late;
+        continue;
+      }
+      // A refusal may have come before what is sent here fails.
+      const bool sent = connection.write_some();
+      const bool open = (event.revents & (POLLIN | POLLHUP | POLLERR)) == 0 || connection.read_some();
+      switch (connection.next(answer)) {
+        case Connection::Next::message:
+          return Outcome::answered;
+        case Connection::Next::malformed:
+          throw_stranger();
+        case Connection::Next::none:
+          if (!open || !sent) return Outcome::closed;
+      }
+    }
+  }
+
+  [[nodiscard]] MessageHeader header(MessageKind kind) const {
+    return {.kind = static_cast<std::uint16_t>(kind), .world_size = rendezvous_.size, .rank = rendezvous_.rank};
+  }
+
+  [[nodiscard]] std::string place() const {
+    return diagnostics::format("rendezvous of rank {} at {} port {}", rendezvous_.rank, rendezvous_.address,
+                               rendezvous_.port);
+  }
+
+  [[noreturn]] void throw_stranger() const {
+    throw Error(ErrorCode::config_mismatch, diagnostics::format("{}: what listens there is not Railyard", place()));
+  }
+
+  [[noreturn]] void throw_timeout(std::string_view missing, std::string_view detail) const {
+    throw Error(ErrorCode::timeout,
+                diagnostics::format("{}: ranks {} did not arrive within {} ms{}{}", place(), missing,
+                                    in_milliseconds(timeout_), detail.empty() ? "" : ": ", detail));
+  }
+
+  const TcpRendezvous& rendezvous_;
+  const std::chrono::nanoseconds timeout_;
+  const Clock::time_point deadline_;
+};
+
+}  // namespace
+
+Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout) {
+  return Joining(rendezvous, timeout).through_network();
+}
+
+Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout, FileDescriptor own_end) {
+  std::optional<Connection> joined = Joining(rendezvous, timeout).through(std::move(own_end));
+  if (!joined) throw Error(ErrorCode::out_of_memory, "rank 0's rendezvous ended: its thread ran out of memory");
+  return std::move(*joined);
+}
+
+}  // namespace railyard::bootstrap

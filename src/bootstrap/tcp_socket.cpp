@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/tcp_socket.hpp"
+
+#include "diagnostics/format.hpp"
+
+#include <railyard/error.hpp>
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <system_error>
+#include <thread>
+
+namespace railyard::bootstrap {
+namespace {
+
+constexpr int kBacklog = 4096;  // every rank of a large job at once; the kernel cuts it
+constexpr auto kPortRetry = std::chrono::seconds(1);
+constexpr auto kPortPause = std::chrono::milliseconds(20);
+constexpr auto kConnectTimeout = std::chrono::seconds(5);  // then the next address is tried
+
+using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+
+std::string text_of(int error) { return std::generic_category().message(error); }
+
+Addresses resolve(const std::string& address, std::uint16_t port, int flags, std::string& failure) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  const int error = ::getaddrinfo(address.empty() ? nullptr : address.c_str(), diagnostics::format("{}", port).c_str(),
+                                  &hints, &found);
+  if (error != 0) failure = error == EAI_SYSTEM ? text_of(errno) : ::gai_strerror(error);
+  return {error == 0 ? found : nullptr, &::freeaddrinfo};
+}
+
+void set_option(int socket, int level, int option, int value) {
+  ::setsockopt(socket, level, option, &value, sizeof(value));
+}
+
+// A host that vanishes without a word is noticed within about half a minute.
+void set_options(int socket) {
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 10);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 5);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 4);
+  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
+}
+
+FileDescriptor open_socket(int family) {
+  return FileDescriptor(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+bool is_loopback(const sockaddr* address) {
+  if (address->sa_family == AF_INET) {
+    return (ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr) >> 24) == 127;
+  }
+  return address->sa_family == AF_INET6 &&
+         IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
+}
+
+// A connection attempt to a free port of this machine may be given that port itself and meet itself.
+bool is_connected_to_itself(int socket) {
+  sockaddr_storage own{};
+  sockaddr_storage peer{};
+  socklen_t own_bytes = sizeof(own);
+  socklen_t peer_bytes = sizeof(peer);
+  return ::getsockname(socket, reinterpret_cast<sockaddr*>(&own), &own_bytes) == 0 &&
+         ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_bytes) == 0 && own_bytes == peer_bytes &&
+         std::memcmp(&own, &peer, own_bytes) == 0;
+}
+
+FileDescriptor try_listen(const addrinfo& at, int& error) {
+  FileDescriptor socket = open_socket(at.ai_family);
+  if (!socket.valid()) {
+    error = errno;
+    return {};
+  }
+  set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  if (at.ai_family == AF_INET6) set_option(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, is_loopback(at.ai_addr) ? 1 : 0);
+  if (::bind(socket.get(), at.ai_addr, at.ai_addrlen) != 0 || ::listen(socket.get(), kBacklog) != 0) {
+    error = errno;
+    return {};
+  }
+  return socket;
+}
+
+// Zero, or the errno of the attempt.
+int try_connect(int socket, const addrinfo& to, Clock::time_point deadline) {
+  if (::connect(socket, to.ai_addr, to.ai_addrlen) != 0) {
+    if (errno != EINPROGRESS) return errno;
+    pollfd waiting{.fd = socket, .events = POLLOUT, .revents = 0};
+    while (::poll(&waiting, 1, poll_timeout_ms(deadline)) <= 0) {
+      if (Clock::now() >= deadline) return ETIMEDOUT;
+    }
+    int error = 0;
+    socklen_t bytes = sizeof(error);
+    ::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &bytes);
+    if (error != 0) return error;
+  }
+  return is_connected_to_itself(socket) ? ECONNREFUSED : 0;
+}
+
+}  // namespace
+
+FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::time_point deadline) {
+  std::string failure;
+  Addresses addresses = resolve(address, port, 0, failure);
+  if (addresses && !is_loopback(addresses->ai_addr)) addresses = resolve("", port, AI_PASSIVE, failure);
+  int error = 0;
+  const Clock::time_point end = std::min(deadline, Clock::now() + kPortRetry);
+  while (addresses) {
+    // IPv6 first: where it is there, its socket for all interfaces takes IPv4 too.
+    error = 0;
+    for (const int family : {AF_INET6, AF_INET}) {
+      for (const addrinfo* at = addresses.get(); at != nullptr && error != EADDRINUSE; at = at->ai_next) {
+        if (at->ai_family != family) continue;
+        FileDescriptor socket = try_listen(*at, error);
+        if (socket.valid()) return socket;
+      }
+    }
+    failure = text_of(error);
+    if (error != EADDRINUSE || Clock::now() + kPortPause >= end) break;
+    std::this_thread::sleep_for(kPortPause);
+  }
+  throw Error(ErrorCode::invalid_argument,
+              diagnostics::format("rank 0 cannot listen at {} port {}: {}", address, port, failure));
+}
+
+FileDescriptor connect_to(const std::string& address, std::uint16_t port, Clock::time_point deadline,
+                          std::string& failure) {
+  const Addresses addresses = resolve(address, port, 0, failure);
+  for (const addrinfo* to = addresses.get(); to != nullptr; to = to->ai_next) {
+    FileDescriptor socket = open_socket(to->ai_family);
+    const int error =
+        socket.valid() ? try_connect(socket.get(), *to, std::min(deadline, Clock::now() + kConnectTimeout)) : errno;
+    if (error == 0) {
+      set_options(socket.get());
+      return socket;
+    }
+    failure = text_of(error);
+  }
+  return {};
+}
+
+FileDescriptor accept_from(int listener, std::string& origin) {
+  sockaddr_storage peer{};
+  socklen_t bytes = sizeof(peer);
+  FileDescriptor socket(::accept4(listener, reinterpret_cast<sockaddr*>(&peer), &bytes, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!socket.valid()) return socket;
+  set_options(socket.get());
+  char host[NI_MAXHOST] = "?";
+  char service[NI_MAXSERV] = "?";
+  ::getnameinfo(reinterpret_cast<const sockaddr*>(&peer), bytes, host, sizeof(host), service, sizeof(service),
+                NI_NUMERICHOST | NI_NUMERICSERV);
+  origin = diagnostics::format("{} port {}", host, service);
+  return socket;
+}
+
+std::pair<FileDescriptor, FileDescriptor> make_socket_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {
+    throw Error(ErrorCode::out_of_memory, diagnostics::format("no pair of sockets: {}", text_of(errno)));
+  }
+  return {FileDescriptor(ends[0]), FileDescriptor(ends[1])};
+}
+
+}  // namespace railyard::bootstrap

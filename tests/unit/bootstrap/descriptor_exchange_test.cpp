@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bootstrap/descriptor_exchange.hpp"
+#include "bootstrap/thread_bootstrap.hpp"
+
+#include "unit/bootstrap/tcp_ranks.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <atomic>
+#include <barrier>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace railyard::bootstrap {
+namespace {
+
+constexpr std::size_t kBytes = 1 << 16;
+
+FileDescriptor make_memory() {
+  FileDescriptor memory(::memfd_create("railyard-test", MFD_CLOEXEC));
+  EXPECT_EQ(::ftruncate(memory.get(), kBytes), 0);
+  return memory;
+}
+
+// Memory of a descriptor, mapped as long as this lives.
+class Mapping {
+ public:
+  explicit Mapping(int descriptor)
+      : base_(static_cast<int*>(::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0))) {}
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    if (valid()) ::munmap(base_, kBytes);
+  }
+  [[nodiscard]] bool valid() const { return base_ != MAP_FAILED; }
+  int& operator[](std::size_t index) { return base_[index]; }
+
+ private:
+  int* base_;
+};
+
+// Every rank brings rank + 1 memories, writes its name into all of everyone's, and reads everyone's names from its own.
+int share_memory(Bootstrap& self) {
+  const auto size = static_cast<std::size_t>(self.size());
+  const auto rank = static_cast<std::size_t>(self.rank());
+  std::vector<FileDescriptor> memories(rank + 1);
+  std::vector<int> mine;
+  for (FileDescriptor& memory : memories) {
+    memory = make_memory();
+    mine.push_back(memory.get());
+  }
+  const auto all = exchange_descriptors(self, mine, "memory", 20s);
+  if (all.size() != size) return 1;
+  for (std::size_t peer = 0; peer < size; ++peer) {
+    if (all[peer].size() != peer + 1) return 2;
+    for (std::size_t index = 0; index <= peer; ++index) {
+      const int descriptor = all[peer][index].get();
+      if ((::fcntl(descriptor, F_GETFD) & FD_CLOEXEC) == 0) return 3;
+      Mapping mapping(descriptor);
+      if (!mapping.valid()) return 4;
+      mapping[rank] = static_cast<int>(1000 * rank + 10 * peer + index);
+    }
+  }
+  self.all_gather(nullptr, nullptr, 0, "written", 20s);
+  for (std::size_t index = 0; index <= rank; ++index) {
+    Mapping mapping(mine[index]);
+    for (std::size_t peer = 0; peer < size; ++peer) {
+      if (mapping[peer] != static_cast<int>(1000 * peer + 10 * rank + index)) return 5;
+    }
+  }
+  return 0;
+}
+
+TEST(DescriptorExchange, ProcessesMapEachOthersMemory) {
+  const ReservedPort port;
+  run_processes(5, [&](int rank) {
+    const auto self = make_tcp_bootstrap(port.rendezvous(rank, 5), 20s);
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      if (const int wrong = share_memory(*self); wrong != 0) return wrong;
+    }
+    return 0;
+  });
+}
+
+TEST(DescriptorExchange, ThreadsToo) {
+  auto ranks = make_thread_bootstraps(3);
+  run_threads(3, [&](int rank) { EXPECT_EQ(share_memory(*ranks[static_cast<std::size_t>(rank)]), 0); });
+}
+
+TEST(DescriptorExchange, OneRankAndNoDescriptors) {
+  run_world(1, [](Bootstrap& self) { EXPECT_EQ(share_memory(self), 0); });
+  run_world(3, [](Bootstrap& self) {
+    const auto all = exchange_descriptors(self, {}, "nothing", 20s);
+    ASSERT_EQ(all.size(), 3U);
+    for (const auto& descriptors : all) EXPECT_TRUE(descriptors.empty());
+  });
+}
+
+TEST(DescriptorExchange, AsManyAsAllowed) {
+  run_world(2, [](Bootstrap& self) {
+    const FileDescriptor memory = make_memory();
+    const std::vector<int> mine(kMaxDescriptorsPerRank, memory.get());
+    const auto all = exchange_descriptors(self, mine, "many", 20s);
+    EXPECT_EQ(all[0].size(), mine.size());
+    EXPECT_EQ(all[1].size(), mine.size());
+  });
+}
+
+TEST(DescriptorExchange, TimeoutNamesTheMissingAndMayBeRepeated) {
+  std::barrier late(2);
+  run_world(2, [&](Bootstrap& self) {
+    if (self.rank() == 0) {
+      EXPECT_EQ(error_of([&] { static_cast<void>(exchange_descriptors(self, {}, "memory", 30ms)); }),
+                "RY-TIMEOUT: memory: ranks 1 did not arrive within 30 ms");
+    }
+    late.arrive_and_wait();
+    EXPECT_EQ(share_memory(self), 0);
+  });
+}
+
+TEST(DescriptorExchange, ARankOnAnotherMachineIsNamed) {
+  run_world(3, [](Bootstrap& self) {
+    const std::string machine = self.rank() == 2 ? "other" : "one";
+    const std::string text =
+        error_of([&] { static_cast<void>(exchange_descriptors(self, {}, "memory", 20s, machine)); });
+    EXPECT_NE(text.find("RY-UNSUPPORTED: memory: rank 2 is on another machine"), std::string::npos) << text;
+    EXPECT_EQ(share_memory(self), 0) << "the next exchange";
+  });
+  EXPECT_EQ(machine_identity(), machine_identity());
+  EXPECT_GT(machine_identity().size(), 36U) << "a boot id and a namespace: " << machine_identity();
+}
+
+TEST(DescriptorExchange, TooFewDescriptorsLeftIsAnErrorOnAllRanks) {
+  const ReservedPort port;
+  run_processes(2, [&](int rank) {
+    const auto self = make_tcp_bootstrap(port.rendezvous(rank, 2), 20s);
+    if (rank == 1) {
+      const rlimit few{.rlim_cur = 40, .rlim_max = 40};
+      if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+    }
+    const FileDescriptor memory = make_memory();
+    const std::vector<int> mine(rank == 0 ? 100 : 1, memory.get());
+    const std::string text = error_of([&] { static_cast<void>(exchange_descriptors(*self, mine, "memory", 20s)); });
+    if (text == "RY-OUT-OF-MEMORY: memory: rank 1 may not open so many file descriptors (RLIMIT_NOFILE)") return 0;
+    std::fprintf(stderr, "got \"%s\"\n", text.c_str());
+    return 2;
+  });
+}
+
+TEST(DescriptorExchange, BadArguments) {
+  auto rank = make_thread_bootstraps(1)[0];
+  const auto text_for = [&](const std::vector<int>& mine) {
+    return error_of([&] { static_cast<void>(exchange_descriptors(*rank, mine, "memory", 1s)); });
+  };
+  EXPECT_NE(text_for({-1}).find("-1 is not an open file descriptor"), std::string::npos);
+  EXPECT_NE(text_for(std::vector<int>(kMaxDescriptorsPerRank + 1, 0)).find("limit of 250"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace railyard::bootstrap

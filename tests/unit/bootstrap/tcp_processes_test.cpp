@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ranks as processes: that they meet, and that the death of one ends the waits of the others.
+#include "bootstrap/tcp_bootstrap.hpp"
+
+#include "unit/bootstrap/tcp_ranks.hpp"
+
+#include <csignal>
+#include <cstdio>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace railyard::bootstrap {
+namespace {
+
+// What a child returns: 0 if the texts are equal, else prints both.
+int compare(const std::string& text, const std::string& expected) {
+  if (text == expected) return 0;
+  std::fprintf(stderr, "got \"%s\", expected \"%s\"\n", text.c_str(), expected.c_str());
+  return 1;
+}
+
+TEST(TcpProcesses, GatherAcrossEightProcesses) {
+  const ReservedPort port;
+  run_processes(8, [&](int rank) {
+    auto self = make_tcp_bootstrap(port.rendezvous(rank, 8), 20s);
+    for (int round = 0; round < 50; ++round) {
+      const int mine = 100 * round + rank;
+      std::vector<int> all(8);
+      self->all_gather(&mine, all.data(), sizeof(mine), "round", 20s);
+      std::vector<int> expected(8);
+      std::iota(expected.begin(), expected.end(), 100 * round);
+      if (all != expected) return 1;
+    }
+    return 0;
+  });
+}
+
+TEST(TcpProcesses, AbortCrossesProcesses) {
+  const ReservedPort port;
+  run_processes(3, [&](int rank) {
+    auto self = make_tcp_bootstrap(port.rendezvous(rank, 3), 20s);
+    if (rank == 1) {
+      self->abort("a fault");
+      return 0;
+    }
+    return compare(error_of([&] { self->all_gather(nullptr, nullptr, 0, "meeting", 50s); }),
+                   "RY-ABORTED: meeting: rank 1: a fault");
+  });
+}
+
+// Rank `victim` stops in the middle of a collective and is killed; the others must be told within a second.
+void kill_one(int victim) {
+  const ReservedPort port;
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < 3; ++rank) {
+    children.push_back(start_process([&] {
+      auto self = make_tcp_bootstrap(port.rendezvous(rank, 3), 20s);
+      self->all_gather(nullptr, nullptr, 0, "start", 20s);
+      if (rank == victim) ::raise(SIGKILL);
+      const auto begin = std::chrono::steady_clock::now();
+      const std::string gone = "rank " + std::to_string(victim) + ": its process has gone";
+      int wrong = compare(error_of([&] { self->all_gather(nullptr, nullptr, 0, "pending", 50s); }),
+                          "RY-ABORTED: pending: " + gone);
+      if (std::chrono::steady_clock::now() - begin > 1s) wrong = 2;
+      return wrong + compare(error_of([&] { self->all_gather(nullptr, nullptr, 0, "later", 50s); }),
+                             "RY-ABORTED: later: " + gone);
+    }));
+  }
+  for (int rank = 0; rank < 3; ++rank) {
+    EXPECT_EQ(wait_for_process(children[static_cast<std::size_t>(rank)]), rank == victim ? -SIGKILL : 0) << rank;
+  }
+}
+
+TEST(TcpProcesses, AKilledRankIsNamedToTheOthers) { kill_one(2); }
+TEST(TcpProcesses, AKilledRankZeroIsNamedToTheOthers) { kill_one(0); }
+
+TEST(TcpProcesses, ARankKilledWhileJoiningMayBeReplaced) {
+  const ReservedPort port;
+  const pid_t zero = start_process([&] {
+    make_tcp_bootstrap(port.rendezvous(0, 2), 30s)->all_gather(nullptr, nullptr, 0, "met", 30s);
+    return 0;
+  });
+  const pid_t lost = start_process([&] {
+    static_cast<void>(make_tcp_bootstrap(port.rendezvous(1, 3), 30s));  // refused: tells that rank 0 listens
+    return 1;
+  });
+  EXPECT_EQ(wait_for_process(lost), 99);
+  const pid_t one = start_process([&] {
+    make_tcp_bootstrap(port.rendezvous(1, 2), 30s)->all_gather(nullptr, nullptr, 0, "met", 30s);
+    return 0;
+  });
+  EXPECT_EQ(wait_for_process(one), 0);
+  EXPECT_EQ(wait_for_process(zero), 0);
+}
+
+}  // namespace
+}  // namespace railyard::bootstrap
