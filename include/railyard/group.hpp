@@ -123,8 +123,8 @@ class RAILYARD_API Group {
   /// Local. A tensor in this rank's heap; rows are padded to 16 bytes. Throws RY-HEAP-EXHAUSTED with bytes wanted and
   /// free.
   [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype, Stream stream = {});
-  /// Collective. Adds `bytes` to every rank's heap, up to heap_limit_bytes. RY-TIMEOUT and RY-OPERATION-MISMATCH of
-  /// this call change nothing, and it may be repeated.
+  /// Collective. Adds `bytes` to every rank's heap, up to heap_limit_bytes. RY-OUT-OF-MEMORY (on every rank, if one was
+  /// refused memory), RY-TIMEOUT and RY-OPERATION-MISMATCH of this call change nothing, and it may be repeated.
   void grow_heap(std::size_t bytes);
 
   /// Local. The deadline of later waits.

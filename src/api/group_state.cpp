@@ -169,6 +169,23 @@ void GroupState::grow_heap(std::size_t bytes) {
           diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other], other));
     }
   }
+  // All heaps grow, or none: a rank that the system refuses memory tells the others first.
+  std::string refusal;
+  try {
+    heap().prepare_growth(bytes);
+  } catch (const Error& error) {
+    refusal = error.what();
+  }
+  const std::uint8_t refused = refusal.empty() ? 0 : 1;
+  std::vector<std::uint8_t> refusals(static_cast<std::size_t>(size));
+  bootstrap_->all_gather(&refused, refusals.data(), sizeof(refused), "growing heaps", timeout());
+  if (refused != 0) throw Error(ErrorCode::out_of_memory, refusal);
+  for (std::size_t other = 0; other < refusals.size(); ++other) {
+    if (refusals[other] != 0) {
+      throw Error(ErrorCode::out_of_memory,
+                  diagnostics::format("rank {} was refused {} bytes for its heap; no heap has grown", other, bytes));
+    }
+  }
   heap().grow(bytes);
 }
 

@@ -41,10 +41,20 @@ void check_matrix(const ConstTensorView& view, const char* name, std::int64_t ro
   }
 }
 
+// Elements start at multiples of their size. The dtype has been checked.
+void check_aligned(const ConstTensorView& view, const char* name) {
+  const std::size_t past = reinterpret_cast<std::uintptr_t>(view.data()) % size_of(view.dtype());
+  if (past != 0) {
+    fail("{} starts {} bytes past a multiple of {}, the size of a {} element", name, past, size_of(view.dtype()),
+         railyard::name(view.dtype()));
+  }
+}
+
 void check_dtype(const ConstTensorView& view, const char* name) {
   if (view.dtype() != DType::fp32) {
     fail("{} is {}; it is fp32", name, railyard::name(view.dtype()));
   }
+  check_aligned(view, name);
 }
 
 void check_options(const GateOptions& options, std::int64_t experts) {
@@ -88,6 +98,7 @@ void check(const ConstTensorView& logits, const ConstTensorView& bias, const Gat
   if (ids.dtype() != DType::int32 && ids.dtype() != DType::int64) {
     fail("ids is {}; it is int32 or int64", name(ids.dtype()));
   }
+  check_aligned(ids, "ids");
   check_matrix(weights, "weights", tokens, options.top_k);
   check_dtype(weights, "weights");
   if (bias.defined()) {

@@ -110,13 +110,22 @@ void Heap::wait_for_fence(Stream stream) noexcept {
   if (fence_ && order_->done(fence_)) order_->recycle(std::exchange(fence_, nullptr));
 }
 
-void Heap::grow(std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
+void Heap::commit_growth(std::size_t bytes) {
   if (bytes > region_->limit() - blocks_.end()) {
     throw Error(ErrorCode::heap_exhausted, diagnostics::format("a heap of {} bytes cannot grow by {}: its limit is {}",
                                                                blocks_.end(), bytes, region_->limit()));
   }
   region_->commit(blocks_.end() + bytes);
+}
+
+void Heap::prepare_growth(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  commit_growth(bytes);
+}
+
+void Heap::grow(std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  commit_growth(bytes);
   blocks_.grow(bytes);
 }
 

@@ -44,7 +44,10 @@ class Heap : public std::enable_shared_from_this<Heap> {
   /// A lease of at least `bytes` for work on `stream`, or an empty one if no free range is long enough; while the
   /// stream is captured, only of bytes that are free already. bytes > 0.
   [[nodiscard]] Lease allocate(std::size_t bytes, Stream stream = {});
-  /// Throws RY-HEAP-EXHAUSTED beyond the limit, RY-OUT-OF-MEMORY.
+  /// Takes memory for `grow`, and no more: the heap is as large as before. Throws RY-HEAP-EXHAUSTED beyond the limit,
+  /// RY-OUT-OF-MEMORY.
+  void prepare_growth(std::size_t bytes);
+  /// prepare_growth, then hands the bytes out. Same errors.
   void grow(std::size_t bytes);
   /// From now on no byte is handed out again: a peer may still write to blocks that are given back.
   void quarantine() noexcept;
@@ -67,6 +70,7 @@ class Heap : public std::enable_shared_from_this<Heap> {
     std::vector<void*> marks;
   };
 
+  void commit_growth(std::size_t bytes);
   void give_back(LeaseState& state) noexcept;
   [[nodiscard]] bool awaits_streams(LeaseState& state) noexcept;
   [[nodiscard]] bool settle(Released& released) noexcept;

@@ -246,6 +246,8 @@ TEST_F(GateErrors, TensorsNameValueAndLimit) {
   expect("logits has 0 dimensions; it has 2", [](Call& c) { c.logits = {}; });
   expect("logits is bf16; it is fp32", [](Call& c) { c.logits = {c.values.data(), DType::bf16, {2, 8}}; });
   expect("logits is a null pointer with 2 rows", [](Call& c) { c.logits = {nullptr, DType::fp32, {2, 8}}; });
+  alignas(8) static std::byte odd[256];
+  expect("logits starts 2 bytes past a multiple of 4", [](Call& c) { c.logits = {odd + 2, DType::fp32, {2, 8}}; });
   expect("ids is [2, 3]; it is [2, 2]", [](Call& c) { c.ids = {c.id_values.data(), DType::int32, {2, 3}}; });
   expect("ids is fp32; it is int32 or int64", [](Call& c) { c.ids = {c.id_values.data(), DType::fp32, {2, 2}}; });
   expect("weights is [1, 2]; it is [2, 2]", [](Call& c) { c.weights = {c.weight_values.data(), DType::fp32, {1, 2}}; });

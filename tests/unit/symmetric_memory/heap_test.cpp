@@ -60,6 +60,36 @@ TEST(Heap, LeasesOutliveTheirHandleToTheHeap) {
   EXPECT_TRUE(watch.expired());
 }
 
+// Memory for the first commit only.
+class MeanRegion final : public MemoryRegion {
+ public:
+  void commit(std::size_t bytes) override {
+    if (bytes > kMegabyte) throw Error(ErrorCode::out_of_memory, "the test refuses");
+    region_.commit(bytes);
+  }
+  [[nodiscard]] std::byte* base() const noexcept override { return region_.base(); }
+  [[nodiscard]] std::size_t limit() const noexcept override { return region_.limit(); }
+
+ private:
+  HostRegion region_{4 * kMegabyte};
+};
+
+TEST(Heap, RefusedMemoryLeavesItAsItWas) {
+  const auto heap = std::make_shared<Heap>(std::make_unique<MeanRegion>(), kMegabyte);
+  EXPECT_THROW(heap->prepare_growth(kMegabyte), Error);
+  EXPECT_THROW(heap->grow(kMegabyte), Error);
+  EXPECT_EQ(heap->usage().bytes, kMegabyte);
+}
+
+TEST(Heap, PreparingGrowthHandsNothingOut) {
+  const auto heap = make_heap(kMegabyte, 2 * kMegabyte);
+  heap->prepare_growth(kMegabyte);
+  EXPECT_EQ(heap->usage().bytes, kMegabyte);
+  EXPECT_FALSE(heap->allocate(2 * kMegabyte));
+  heap->grow(kMegabyte);
+  EXPECT_TRUE(heap->allocate(2 * kMegabyte));
+}
+
 TEST(Heap, GrowsToItsLimitAndNoFurther) {
   const auto heap = make_heap(kMegabyte, 3 * kMegabyte);
   EXPECT_FALSE(heap->allocate(2 * kMegabyte));
