@@ -68,14 +68,16 @@ struct GroupStatistics {
 
 /// One rank's handle. Calls marked *collective* are made by all ranks, in the same order; each may be refused before
 /// anything is sent (an Error with value and limit), consumes nothing then, and may be repeated with other arguments
-/// while the peers wait. One thread at a time per handle; `abort` and lease releases from any thread.
+/// while the peers wait. Calls captured into a CUDA graph count like others: all ranks capture the same ones, as often.
+/// One thread at a time per handle; `abort` and lease releases from any thread.
 ///
 /// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
 /// what was leased before stays readable, and a new group on the same world works.
 /// Destroying a group is local and never waits. Leases, routes and tensors may outlive it.
 class RAILYARD_API Group {
  public:
-  /// Collective. Throws RY-INVALID-ARGUMENT, RY-CONFIG-MISMATCH, RY-OUT-OF-MEMORY, RY-TIMEOUT, RY-ABORTED, and
+  /// Collective. Throws RY-INVALID-ARGUMENT, RY-UNSUPPORTED (what the device or its backend cannot do, SMs that others
+  /// have reserved), RY-CONFIG-MISMATCH, RY-OUT-OF-MEMORY, RY-TIMEOUT, RY-ABORTED, and
   /// RY-HEAP-EXHAUSTED if heap_bytes is too small for the group's own memory.
   Group(Rank& rank, const GroupOptions& options);
   Group(Group&&) noexcept;

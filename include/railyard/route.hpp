@@ -32,7 +32,7 @@ struct Origin {
 /// On CUDA the counts and the status are made by the device: num_tokens, the counts, num_rows, num_dropped and status
 /// wait on the host for the operation that makes the route, and throw what `Event::synchronize` throws. Layout,
 /// alignment, top_k, capacity and the tensors do not wait. For a route captured into a graph they tell, without
-/// waiting, about the latest replay that has ended.
+/// waiting, about the latest replay: call them from one thread, while no replay runs.
 class RAILYARD_API Route {
  public:
   Route() = default;

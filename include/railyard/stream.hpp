@@ -11,7 +11,8 @@
 namespace railyard {
 
 /// An opaque stream: on CUDA a cudaStream_t, whose work is ordered as usual. The default is the device's default
-/// stream. A host stream runs in the calling thread: when a call returns, its work is done.
+/// stream; cudaStreamPerThread is refused. A stream outlives the leases of what ran on it. A host stream runs in the
+/// calling thread: when a call returns, its work is done.
 class Stream {
  public:
   constexpr Stream() = default;

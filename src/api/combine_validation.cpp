@@ -38,6 +38,7 @@ RouteRows rows_of(const GroupFacts& facts, routing::RouteState& state, const Con
   if (y.dimensions() == 2 && y.data() && y.size(0) >= state.own_capacity) {
     return {state.max_tokens, state.own_capacity, state.own_capacity > 0};
   }
+  if (!state.counts_are_fixed()) return {state.max_tokens, state.own_capacity, state.own_capacity > 0};
   state.wait();
   return {state.max_tokens, state.num_rows, state.num_rows > 0};
 }
@@ -72,7 +73,7 @@ void check_outputs(const GroupFacts& facts, const ConstTensorView& y, const rout
     require(y.size(0) >= rows.end, "y has {} rows; the route's rows end at {}", y.size(0), rows.end);
   }
   check_aligned("y", y);
-  require(y.data() || !rows.any, "y is null with {} rows", state.num_rows);
+  require(y.data() || !rows.any, "y is null with {} rows", rows.end);
 }
 
 void check_weights(const GroupFacts& facts, const CombineOptions& options, const routing::RouteState& state) {

@@ -79,8 +79,9 @@ SmShare share_sms(const GroupOptions& options, int available, std::ptrdiff_t ran
 struct Retired {
   std::shared_ptr<CUevent_st> end;
   std::shared_ptr<SymmetricHeap> heap;
-  std::unique_ptr<throughput::CudaOperations> operations;
+  std::shared_ptr<throughput::CudaOperations> operations;
   std::unique_ptr<tuning::SmReservation> reservation;
+  std::shared_ptr<void> abort_watches[2];  // it still hears an abort
 };
 
 class RetiredGroups {
@@ -122,6 +123,7 @@ class CudaGroup final : public GroupState {
     const device::UseDevice current(device.index);
     symmetric_memory::release_from_graphs();
     retired_groups().release();
+    symmetric_memory::CudaReleaseOrder::release_retired();
     const std::vector<int> devices = gather_devices(owner, timeout_);
     ranks_here_ = std::count(devices.begin(), devices.end(), device.index);
     const int available = topology::available_sms(device.index);
@@ -135,7 +137,7 @@ class CudaGroup final : public GroupState {
     set_timeout(timeout_);
     statistics_.num_sms = std::max(sms.copy, sms.quantise);
     load_kernels();
-    operations_ = std::make_unique<throughput::CudaOperations>(
+    operations_ = std::make_shared<throughput::CudaOperations>(
         throughput::CudaOperationsOptions{.group = &options,
                                           .rank = rank,
                                           .num_ranks = size,
@@ -161,7 +163,7 @@ class CudaGroup final : public GroupState {
     if (captured_end_) resources_->events().recycle(captured_end_);
     retired_groups().release();
     if (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
-      retired_groups().add({latest_, heap_, std::move(operations_), std::move(reservation_)});
+      retired_groups().add({latest_, heap_, operations_, std::move(reservation_), {abort_watch_, world_abort_watch_}});
     }
   }
 
@@ -208,6 +210,11 @@ class CudaGroup final : public GroupState {
   }
 
   void check_default_stream(Stream stream) const {
+    if (native(stream) == cudaStreamPerThread) {
+      throw Error(ErrorCode::invalid_argument,
+                  "cudaStreamPerThread, which is another stream in every thread; leases and events may be used in any: "
+                  "pass a stream of your own");
+    }
     if (ranks_here_ == 1 || (stream.native() && native(stream) != cudaStreamLegacy)) return;
     throw Error(ErrorCode::invalid_argument,
                 diagnostics::format("the default stream, with {} ranks on cuda:{}; it orders their kernels, which wait "
@@ -247,6 +254,9 @@ class CudaGroup final : public GroupState {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     unsigned long long capture = 0;
     device::require_cuda(cudaStreamGetCaptureInfo(native(stream), &status, &capture), "asking about a capture");
+    if (status == cudaStreamCaptureStatusInvalidated) {
+      throw Error(ErrorCode::unsupported, "the stream's capture has been invalidated by an earlier call; end it first");
+    }
     const bool capturing = status == cudaStreamCaptureStatusActive;
     capture_ = capturing ? capture : 0;
     if (!capturing) check_device_of(stream);  // CUDA does not answer about a stream that is captured
@@ -272,6 +282,7 @@ class CudaGroup final : public GroupState {
     }
     if (captured_end_) resources_->events().recycle(captured_end_);
     captured_end_ = resources_->events().record(native(stream));
+    if (!captured_end_) throw Error(ErrorCode::unsupported, "CUDA refused the event that ends a captured operation");
     captured_in_ = capture_;
     captured_on_ = stream;
   }
@@ -319,7 +330,7 @@ class CudaGroup final : public GroupState {
     kept.leases.push_back(operation.payload);
     kept.route = operation.route;
     kept.end = operation.completion;
-    symmetric_memory::keep_in_graph(native(stream), std::make_shared<Kept>(std::move(kept)));
+    keep(std::move(kept), stream);
   }
 
   void start_dispatch(std::size_t slot) override {
@@ -327,6 +338,12 @@ class CudaGroup final : public GroupState {
     throughput::CudaDispatchOperation& operation = dispatches_[slot];
     log(operation.descriptor);
     operations_->launch(operation);
+    try {
+      operations_->add_load(operation);
+    } catch (...) {
+      leave(Stream(operation.launch.stream), operation.completion);  // the dispatch itself runs
+      throw;
+    }
     leave(Stream(operation.launch.stream), operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
     account(*operation.completion, state.completion, operation.launch.rows.bytes > 0 ? row_bytes_of(operation) : 0);
@@ -346,7 +363,8 @@ class CudaGroup final : public GroupState {
     check(request);
     const bool capturing = enter(stream);
     Kept kept;
-    use_on(stream, {request.out.data(), request.options.bias[0].data(), request.options.bias[1].data()},
+    use_on(stream,
+           {request.y.data(), request.out.data(), request.options.bias[0].data(), request.options.bias[1].data()},
            capturing ? &kept.leases : nullptr);
     use_route(request.route, stream);
     follow(stream);
@@ -356,7 +374,7 @@ class CudaGroup final : public GroupState {
     kept.leases.push_back(operation.y);
     kept.route = operation.route;
     kept.end = operation.completion;
-    symmetric_memory::keep_in_graph(native(stream), std::make_shared<Kept>(std::move(kept)));
+    keep(std::move(kept), stream);
   }
 
   void start_combine(std::size_t slot) override {
@@ -384,7 +402,16 @@ class CudaGroup final : public GroupState {
     std::vector<Lease> leases;
     Route route;
     std::shared_ptr<throughput::CudaCompletion> end;
+    // What its kernel reads beside: the group may be destroyed.
+    std::shared_ptr<SymmetricHeap> heap;
+    std::shared_ptr<throughput::CudaOperations> operations;
   };
+
+  void keep(Kept&& kept, Stream stream) const {
+    kept.heap = heap_;
+    kept.operations = operations_;
+    symmetric_memory::keep_in_graph(native(stream), std::make_shared<Kept>(std::move(kept)));
+  }
 
   void use_route(const Route& route, Stream stream) const {
     const auto& state = static_cast<const throughput::CudaRouteState&>(*route.state());
@@ -401,7 +428,6 @@ class CudaGroup final : public GroupState {
   void join(Stream sent_on, Stream received_on, const throughput::CudaCompletion& completion) {
     if (sent_on == received_on) return;
     const device::UseDevice current(device.index);
-    check_default_stream(received_on);
     const auto event = completion.captured() ? captured_end_ : static_cast<cudaEvent_t>(completion.native());
     device::require_cuda(cudaStreamWaitEvent(native(received_on), event, 0), "receiving an operation");
   }
@@ -432,6 +458,30 @@ class CudaGroup final : public GroupState {
     }
   }
 
+  void check_receive(Stream sent_on, Stream received_on) const {
+    if (sent_on != received_on) check_default_stream(received_on);
+  }
+  void check_receive_dispatch(std::size_t slot, Stream stream) const override {
+    check_receive(Stream(dispatches_[slot].launch.stream), stream);
+  }
+  void check_receive_combine(std::size_t slot, Stream stream) const override {
+    check_receive(Stream(combines_[slot].launch.stream), stream);
+  }
+
+  // A tensor made while its stream is captured belongs to the graph too: what is captured next uses it.
+  Lease allocate_block(std::size_t bytes, Stream stream) override {
+    const device::UseDevice current(device.index);
+    if (native(stream) == cudaStreamPerThread) check_default_stream(stream);
+    symmetric_memory::release_from_graphs();
+    Lease lease = heap_->own().allocate(bytes, stream);
+    if (lease && device::is_capturing(native(stream))) {
+      Kept kept;
+      kept.leases.push_back(lease);
+      keep(std::move(kept), stream);
+    }
+    return lease;
+  }
+
   std::string device_failure() override { return resources_->failure(); }
   Heap& heap() const noexcept override { return heap_->own(); }
   std::chrono::nanoseconds timeout() noexcept override { return timeout_; }
@@ -446,7 +496,7 @@ class CudaGroup final : public GroupState {
   std::shared_ptr<SymmetricHeap> heap_;
   std::unique_ptr<tuning::SmReservation> reservation_;
   std::shared_ptr<throughput::CudaResources> resources_;
-  std::unique_ptr<throughput::CudaOperations> operations_;
+  std::shared_ptr<throughput::CudaOperations> operations_;
   std::shared_ptr<void> abort_watch_;
   std::shared_ptr<void> world_abort_watch_;
   std::vector<throughput::CudaDispatchOperation> dispatches_;  // by slot

@@ -86,8 +86,10 @@ Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
     throw Error(ErrorCode::in_flight, diagnostics::format("dispatch #{} was received before #{}; receive in send order",
                                                           ticket, dispatches_.oldest));
   }
+  const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
+  check_receive_dispatch(slot, stream);
   return guarded([&] {
-    Dispatched result = finish_dispatch(ticket % static_cast<std::size_t>(options.max_in_flight), stream);
+    Dispatched result = finish_dispatch(slot, stream);
     ++dispatches_.oldest;
     return result;
   });
@@ -113,8 +115,10 @@ Combined GroupState::receive_combine(std::uint64_t ticket, Stream stream) {
     throw Error(ErrorCode::in_flight, diagnostics::format("combine #{} was received before #{}; receive in send order",
                                                           ticket, combines_.oldest));
   }
+  const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
+  check_receive_combine(slot, stream);
   return guarded([&] {
-    Combined result = finish_combine(ticket % static_cast<std::size_t>(options.max_in_flight), stream);
+    Combined result = finish_combine(slot, stream);
     ++combines_.oldest;
     return result;
   });
@@ -131,7 +135,7 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
   Lease lease;
   if (rows > 0) {
     const std::size_t bytes = static_cast<std::size_t>(rows) * pitch;
-    lease = heap().allocate(bytes, stream);
+    lease = allocate_block(bytes, stream);
     if (!lease) {
       const symmetric_memory::HeapUsage usage = heap().usage();
       throw Error(ErrorCode::heap_exhausted,
@@ -170,16 +174,16 @@ void GroupState::grow_heap(std::size_t bytes) {
     }
   }
   // All heaps grow, or none: a rank that the system refuses memory tells the others first.
-  std::string refusal;
+  std::exception_ptr refusal;
   try {
     heap().prepare_growth(bytes);
-  } catch (const Error& error) {
-    refusal = error.what();
+  } catch (const Error&) {
+    refusal = std::current_exception();
   }
-  const std::uint8_t refused = refusal.empty() ? 0 : 1;
+  const std::uint8_t refused = refusal ? 1 : 0;
   std::vector<std::uint8_t> refusals(static_cast<std::size_t>(size));
   bootstrap_->all_gather(&refused, refusals.data(), sizeof(refused), "growing heaps", timeout());
-  if (refused != 0) throw Error(ErrorCode::out_of_memory, refusal);
+  if (refusal) std::rethrow_exception(refusal);
   for (std::size_t other = 0; other < refusals.size(); ++other) {
     if (refusals[other] != 0) {
       throw Error(ErrorCode::out_of_memory,

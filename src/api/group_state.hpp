@@ -66,6 +66,13 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   virtual void prepare_combine(std::size_t slot, transports::CombineRequest&& request, Stream stream) = 0;
   virtual void start_combine(std::size_t slot) = 0;
   [[nodiscard]] virtual Combined finish_combine(std::size_t slot, Stream stream) = 0;
+  /// Refuses a receive part on this stream, before anything is received.
+  virtual void check_receive_dispatch(std::size_t, Stream) const {}
+  virtual void check_receive_combine(std::size_t, Stream) const {}
+  /// For Group::allocate; empty if there is no room.
+  [[nodiscard]] virtual Lease allocate_block(std::size_t bytes, Stream stream) {
+    return heap().allocate(bytes, stream);
+  }
   /// Why the device has suspended the group, or nothing.
   [[nodiscard]] virtual std::string device_failure() { return {}; }
   [[nodiscard]] virtual symmetric_memory::Heap& heap() const noexcept = 0;

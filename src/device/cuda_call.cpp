@@ -16,10 +16,12 @@ void require_cuda(cudaError_t error, std::string_view what) {
 
 bool is_capturing(cudaStream_t stream) noexcept {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  // Asking about the legacy default stream while another stream is captured is an error of its own; it is not captured.
-  if (cudaStreamIsCapturing(stream, &status) != cudaSuccess) {
+  // Implicit: the legacy default stream, while a stream that it waits for is captured. Work there would end the
+  // capture.
+  const cudaError_t error = cudaStreamIsCapturing(stream, &status);
+  if (error != cudaSuccess) {
     static_cast<void>(cudaGetLastError());
-    return false;
+    return error == cudaErrorStreamCaptureImplicit;
   }
   return status != cudaStreamCaptureStatusNone;
 }

@@ -2,7 +2,6 @@
 #include "symmetric_memory/cuda_graph_owner.hpp"
 
 #include "device/cuda_call.hpp"
-#include "symmetric_memory/release_order.hpp"
 
 #include <mutex>
 #include <utility>
@@ -48,14 +47,9 @@ void keep_in_graph(cudaStream_t stream, std::shared_ptr<void> objects) {
 }
 
 void release_from_graphs() noexcept {
-  std::vector<std::shared_ptr<void>> objects;
-  {
-    const std::lock_guard lock(ended().mutex);
-    objects.swap(ended().objects);
-  }
-  releases_are_done = true;  // replays are done when a graph has ended
-  objects.clear();
-  releases_are_done = false;
+  std::vector<std::shared_ptr<void>> objects;  // destroyed after the lock
+  const std::lock_guard lock(ended().mutex);
+  objects.swap(ended().objects);
 }
 
 }  // namespace railyard::symmetric_memory

@@ -68,16 +68,19 @@ void CudaRegion::commit(std::size_t bytes) {
     access.push_back(
         {.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = user}, .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE});
   }
+  bool mapped = false;
   try {
     steps_.reserve(steps_.size() + 1);
     require(driver.map(address_ + step.offset, step.bytes, 0, step.handle, 0), device_, "mapping", step.bytes);
+    mapped = true;
+    require(driver.set_access(address_ + step.offset, step.bytes, access.data(), access.size()), device_,
+            "giving the group's devices access", step.bytes);
   } catch (...) {
+    if (mapped) driver.unmap(address_ + step.offset, step.bytes);
     driver.release(step.handle);
     throw;
   }
-  steps_.push_back(step);  // from here on the destructor takes it back
-  require(driver.set_access(address_ + step.offset, step.bytes, access.data(), access.size()), device_,
-          "giving the group's devices access", step.bytes);
+  steps_.push_back(step);
   committed_ = bytes;
 }
 

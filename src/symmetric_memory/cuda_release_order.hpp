@@ -9,17 +9,20 @@ namespace railyard::symmetric_memory {
 
 class CudaReleaseOrder final : public ReleaseOrder {
  public:
-  explicit CudaReleaseOrder(int device) noexcept : events_(device) {}
+  explicit CudaReleaseOrder(int device);
   [[nodiscard]] void* mark(Stream stream) noexcept override;
   [[nodiscard]] bool idle(Stream stream) noexcept override;
   [[nodiscard]] bool done(void* mark) noexcept override;
   void wait(Stream stream, void* mark) noexcept override;
-  void synchronize(void* mark) noexcept override;
   void recycle(void* mark) noexcept override;
   [[nodiscard]] bool capturing(Stream stream) noexcept override;
+  void retire(std::unique_ptr<MemoryRegion> region, std::vector<void*> marks) noexcept override;
+
+  /// Gives back the retired regions whose marks have passed.
+  static void release_retired() noexcept;
 
  private:
-  device::CudaEventPool events_;
+  std::shared_ptr<device::CudaEventPool> events_;
 };
 
 }  // namespace railyard::symmetric_memory

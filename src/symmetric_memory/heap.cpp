@@ -19,13 +19,14 @@ Heap::Heap(std::unique_ptr<MemoryRegion> region, std::size_t bytes, std::shared_
 
 Heap::~Heap() {
   if (!order_) return;
+  std::vector<void*> marks;
   for (Released& released : released_) {
-    for (void* mark : released.marks) {
-      order_->synchronize(mark);  // the memory goes with the heap
-      order_->recycle(mark);
-    }
+    if (settle(released)) continue;
+    marks.insert(marks.end(), released.marks.begin(), released.marks.end());
+    if (!released.unmarked.empty()) marks.push_back(nullptr);
   }
   if (fence_) order_->recycle(fence_);
+  if (!marks.empty()) order_->retire(std::move(region_), std::move(marks));
 }
 
 Lease Heap::allocate(std::size_t bytes, Stream stream) {
@@ -48,7 +49,9 @@ Lease Heap::allocate(std::size_t bytes, Stream stream) {
   state.bytes_ = BlockAllocator::round_up(bytes);
   state.heap_ = shared_from_this();
   if (order_) {
-    state.streams_.assign(1, stream);
+    // What is captured uses the block under the graph's own lease.
+    state.streams_.clear();
+    if (!order_->capturing(stream)) state.streams_.push_back(stream);
     live_[*offset] = &state;
   }
   return Lease(&state);
@@ -59,16 +62,17 @@ std::optional<std::size_t> Heap::allocate_in_order(std::size_t bytes, Stream str
   free_settled();
   if (capturing && fence_) return std::nullopt;  // a captured operation cannot wait for what was not captured
   auto offset = blocks_.allocate(bytes);
-  while (!offset && !capturing && !released_.empty()) {
-    Released& oldest = released_.front();
-    static_cast<void>(settle(oldest));
-    if (!oldest.unmarked.empty()) break;  // its stream is being captured
-    for (void* mark : oldest.marks) {
+  for (auto next = released_.begin(); !offset && !capturing && next != released_.end();) {
+    if (!next->unmarked.empty()) {  // its stream is being captured
+      ++next;
+      continue;
+    }
+    for (void* mark : next->marks) {
       order_->wait(stream, mark);
       order_->recycle(mark);
     }
-    blocks_.release(oldest.offset, oldest.bytes);
-    released_.pop_front();
+    blocks_.release(next->offset, next->bytes);
+    next = released_.erase(next);
     wait_for_fence(stream);
     if (fence_) order_->recycle(fence_);
     fence_ = order_->mark(stream);
@@ -168,7 +172,6 @@ void Heap::give_back(LeaseState& state) noexcept {
 // Whether work that was submitted may still use the block: then it is freed later.
 bool Heap::awaits_streams(LeaseState& state) noexcept {
   live_.erase(state.offset_);
-  if (releases_are_done) return false;
   Released released{.offset = state.offset_, .bytes = state.bytes_, .unmarked = {}, .marks = {}};
   released.unmarked.swap(state.streams_);
   if (settle(released)) return false;
@@ -178,7 +181,7 @@ bool Heap::awaits_streams(LeaseState& state) noexcept {
 
 void LeaseState::add_stream(Stream stream) {
   const std::lock_guard lock(heap_->mutex_);
-  if (!heap_->order_) return;
+  if (!heap_->order_ || heap_->order_->capturing(stream)) return;
   if (std::find(streams_.begin(), streams_.end(), stream) == streams_.end()) streams_.push_back(stream);
 }
 

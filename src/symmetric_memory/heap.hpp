@@ -32,7 +32,8 @@ struct HeapUsage {
 /// Order, with a ReleaseOrder. A block is used by the work of its lease's streams, and by peers only in operations that
 /// are part of that work. When its last holder lets go, a mark is set in each of these streams; the block is free for
 /// everybody once the marks have passed. Where that is too late, the stream that asks is made to wait for the marks
-/// (the host never is), and from then on other streams that allocate wait for a mark in that stream, the fence.
+/// (the host never is), and from then on other streams that allocate wait for a mark in that stream, the fence. Work
+/// that is captured into a graph counts by the lease that the graph holds, not by its stream.
 class Heap : public std::enable_shared_from_this<Heap> {
  public:
   /// Throws RY-OUT-OF-MEMORY. Without an order blocks are free as soon as they are given back.

@@ -2,7 +2,12 @@
 // When a block that its last holder gave back may be handed out again, on a device whose work runs in streams.
 #pragma once
 
+#include "symmetric_memory/memory_region.hpp"
+
 #include <railyard/stream.hpp>
+
+#include <memory>
+#include <vector>
 
 namespace railyard::symmetric_memory {
 
@@ -18,14 +23,11 @@ class ReleaseOrder {
   [[nodiscard]] virtual bool done(void* mark) noexcept = 0;
   /// Later work on `stream` comes after `mark`. The host does not wait.
   virtual void wait(Stream stream, void* mark) noexcept = 0;
-  /// The host waits until the mark has passed.
-  virtual void synchronize(void* mark) noexcept = 0;
   /// The mark is no longer needed.
   virtual void recycle(void* mark) noexcept = 0;
   [[nodiscard]] virtual bool capturing(Stream stream) noexcept = 0;
+  /// Takes over a region that may still be used until all marks have passed; null: for ever. Nobody waits.
+  virtual void retire(std::unique_ptr<MemoryRegion> region, std::vector<void*> marks) noexcept = 0;
 };
-
-/// True in a thread that destroys a captured graph: its replays are done, and calls into the device are not allowed.
-inline thread_local bool releases_are_done = false;
 
 }  // namespace railyard::symmetric_memory

@@ -49,11 +49,13 @@ void CudaCompletion::synchronize() const {
 }
 
 const Status& CudaCompletion::status() const {
+  const std::lock_guard lock(mutex_);
+  if (known_ && !captured_) return status_;
   if (!captured_) synchronize();
   Status status = combine_ ? slot_->combine.status : slot_->dispatch.status;
   if (status.ok() && base_) status = base_->status();
-  const std::lock_guard lock(mutex_);
   status_ = status;
+  known_ = true;
   return status_;
 }
 

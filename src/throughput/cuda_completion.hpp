@@ -43,6 +43,7 @@ class CudaCompletion final : public Completion {
   std::shared_ptr<CUevent_st> event_;
   mutable std::mutex mutex_;
   mutable Status status_;
+  mutable bool known_ = false;
 };
 
 }  // namespace railyard::throughput

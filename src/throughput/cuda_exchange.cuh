@@ -14,7 +14,7 @@ namespace railyard::throughput {
 __device__ inline void publish_grant(const DispatchBlock& block) {
   const DispatchLaunch& call = block.call();
   const CudaGrant& grant = call.grant;
-  if (block.makes_route() && grant.capacity > 0) {
+  if (block.makes_route() && grant.code == ErrorCode::ok) {
     auto* const counts = at<std::int32_t>(call.group.heaps[block.rank()], grant.metadata_offset);
     for (int expert = lane_index(); expert < call.placement.max_local_experts; expert += 32) counts[expert] = 0;
   }

@@ -331,12 +331,15 @@ void CudaOperations::place_results(const DispatchRequest& request, const routing
 void CudaOperations::launch(CudaDispatchOperation& operation) {
   launch_dispatch(operation.launch);
   if (operation.launch.operation != CudaOperation::routed_dispatch) ++next_route_id_;
+}
+
+void CudaOperations::add_load(const CudaDispatchOperation& operation) {
   if (!operation.expert_load.defined() || operation.expert_load.count() == 0) return;
   const auto& state = static_cast<const CudaRouteState&>(*operation.route.state());
   if (state.exhausted) return;  // nothing arrived
   add_expert_load(static_cast<std::int32_t*>(operation.expert_load.data()),
                   static_cast<const std::int32_t*>(state.device_counts.data()), state.local_experts,
-                  operation.launch.stream);
+                  operation.launch.result, operation.launch.stream);
 }
 
 void CudaOperations::prepare(CombineRequest&& request, Stream stream, CudaCombineOperation& operation) {

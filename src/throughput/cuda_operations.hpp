@@ -64,6 +64,8 @@ class CudaOperations {
 
   void prepare(transports::DispatchRequest&& request, Stream stream, CudaDispatchOperation& operation);
   void launch(CudaDispatchOperation& operation);
+  /// Behind a launched dispatch: adds its entries to the caller's statistics.
+  void add_load(const CudaDispatchOperation& operation);
   void prepare(transports::CombineRequest&& request, Stream stream, CudaCombineOperation& operation);
   /// Returns the bytes of y that were copied into the heap.
   std::uint64_t launch(CudaCombineOperation& operation);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/cuda_call.hpp"
 #include "throughput/cuda_dispatch_plan.hpp"
+#include "throughput/cuda_expert_load.hpp"
 #include "throughput/cuda_kernels.hpp"
 
 #include <cuda_runtime.h>
@@ -25,7 +26,8 @@ std::vector<CudaKernelReport> prepare_kernels() {
                                  {"dispatch_bf16_to_fp8_e4m3", dispatch_kernel_of(CudaEncode::bf16_to_fp8_e4m3)},
                                  {"combine_bf16", combine_kernel_of(DType::bf16)},
                                  {"combine_fp16", combine_kernel_of(DType::fp16)},
-                                 {"combine_fp32", combine_kernel_of(DType::fp32)}};
+                                 {"combine_fp32", combine_kernel_of(DType::fp32)},
+                                 {"expert_load", expert_load_kernel_address()}};
   int device = 0;
   require_cuda(cudaGetDevice(&device), "the current device");
   int major = 0;

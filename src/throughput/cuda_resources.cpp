@@ -4,7 +4,9 @@
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
 
+#include <algorithm>
 #include <atomic>
+#include <map>
 #include <new>
 #include <string>
 #include <string_view>
@@ -18,11 +20,37 @@ using device::require_cuda;
 // of many layers.
 constexpr std::size_t kSlotsAtOnce = 1024;
 
-// Host and device address are one, as everywhere with unified addressing.
-void* pin(std::size_t bytes) {
-  void* memory = nullptr;
-  require_cuda(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped), "pinning memory");
-  return memory;
+// Pinned memory of the process, used again and never unpinned: that would wait for the device, too.
+class PinnedMemory {
+ public:
+  /// Host and device address are one, as everywhere with unified addressing.
+  std::shared_ptr<void> take(std::size_t bytes) {
+    void* memory = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      std::vector<void*>& idle = idle_[bytes];
+      if (!idle.empty()) {
+        memory = idle.back();
+        idle.pop_back();
+      }
+    }
+    if (!memory) {
+      require_cuda(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped), "pinning memory");
+    }
+    return {memory, [this, bytes](void* block) {
+              const std::lock_guard lock(mutex_);
+              idle_[bytes].push_back(block);
+            }};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> idle_;  // by bytes
+};
+
+PinnedMemory& pinned_memory() {
+  static auto* const memory = new PinnedMemory;  // never destroyed: CUDA may end first
+  return *memory;
 }
 
 std::string_view name_of(device::Operation operation) {
@@ -60,25 +88,20 @@ std::uint32_t code_of(CudaWaitReport& report) { return std::atomic_ref(report.co
 
 CudaResources::CudaResources(int owner, int index, int experts)
     : rank(owner), device(index), local_experts(experts), events_(index) {
-  control_ = new (pin(sizeof(CudaHostControl))) CudaHostControl;
-  report_ = new (pin(sizeof(CudaWaitReport))) CudaWaitReport;
+  pinned_.push_back(pinned_memory().take(sizeof(CudaHostControl)));
+  control_ = new (pinned_.back().get()) CudaHostControl;
+  pinned_.push_back(pinned_memory().take(sizeof(CudaWaitReport)));
+  report_ = new (pinned_.back().get()) CudaWaitReport;
   add_slots(kSlotsAtOnce);
-}
-
-CudaResources::~CudaResources() {
-  const device::UseDevice current(device);
-  for (void* chunk : chunks_) static_cast<void>(cudaFreeHost(chunk));
-  if (control_) static_cast<void>(cudaFreeHost(control_));
-  if (report_) static_cast<void>(cudaFreeHost(report_));
 }
 
 void CudaResources::add_slots(std::size_t count) {
   const std::size_t bytes =
       round_up_bytes(sizeof(CudaResultSlot) + static_cast<std::size_t>(local_experts) * sizeof(std::int32_t), 128);
-  idle_.reserve(idle_.size() + count * (chunks_.size() + 1));  // so that giving one back never allocates
-  chunks_.reserve(chunks_.size() + 1);
-  auto* const memory = static_cast<std::byte*>(pin(count * bytes));
-  chunks_.push_back(memory);
+  pinned_.push_back(pinned_memory().take(count * bytes));
+  num_slots_ += count;
+  idle_.reserve(num_slots_);  // so that giving one back never allocates
+  auto* const memory = static_cast<std::byte*>(pinned_.back().get());
   for (std::size_t i = 0; i < count; ++i) idle_.push_back(reinterpret_cast<CudaResultSlot*>(memory + i * bytes));
 }
 

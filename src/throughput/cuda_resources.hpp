@@ -29,7 +29,7 @@ class CudaResources {
  public:
   /// On the current device. Throws RY-OUT-OF-MEMORY.
   CudaResources(int rank, int device, int local_experts);
-  ~CudaResources();
+  ~CudaResources() = default;
   CudaResources(const CudaResources&) = delete;
   CudaResources& operator=(const CudaResources&) = delete;
 
@@ -53,11 +53,12 @@ class CudaResources {
   void add_slots(std::size_t count);
 
   device::CudaEventPool events_;
+  std::vector<std::shared_ptr<void>> pinned_;
   CudaHostControl* control_ = nullptr;
   CudaWaitReport* report_ = nullptr;
   std::mutex mutex_;
-  std::vector<void*> chunks_;
   std::vector<CudaResultSlot*> idle_;
+  std::size_t num_slots_ = 0;
 };
 
 }  // namespace railyard::throughput

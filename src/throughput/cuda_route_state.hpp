@@ -20,6 +20,7 @@ class CudaRouteState final : public routing::RouteState {
  public:
   /// Throws what ended the operation that makes it.
   void wait() override;
+  [[nodiscard]] bool counts_are_fixed() const override { return !completion->captured(); }
   [[nodiscard]] Tensor device_expert_counts() override { return device_counts; }
 
   CudaRoute device;  // in `memory`

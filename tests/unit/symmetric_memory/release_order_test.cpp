@@ -43,7 +43,13 @@ class Streams final : public ReleaseOrder {
   void wait(Stream stream, void* mark) noexcept override {
     waits.emplace_back(number(stream), static_cast<Mark*>(mark)->stream);
   }
-  void synchronize(void* mark) noexcept override { of(stream_of(mark)).done = of(stream_of(mark)).submitted; }
+  void retire(std::unique_ptr<MemoryRegion> region, std::vector<void*> marks) noexcept override {
+    retired = std::move(region);
+    for (void* mark : marks) {
+      if (mark) recycle(mark);
+    }
+    num_marks = marks.size();
+  }
   void recycle(void* mark) noexcept override {
     --live;
     delete static_cast<Mark*>(mark);
@@ -56,9 +62,10 @@ class Streams final : public ReleaseOrder {
 
   std::vector<std::pair<std::uintptr_t, std::uintptr_t>> waits;  // {who, for whom}
   int live = 0;
+  std::unique_ptr<MemoryRegion> retired;
+  std::size_t num_marks = 0;
 
  private:
-  static Stream stream_of(void* mark) { return Stream(reinterpret_cast<void*>(static_cast<Mark*>(mark)->stream)); }
   static std::uintptr_t number(Stream stream) { return reinterpret_cast<std::uintptr_t>(stream.native()); }
   std::map<std::uintptr_t, Progress> progress_;
 };
@@ -122,13 +129,24 @@ TEST_F(ReleaseInOrder, LaterStreamsWaitForTheOneThatWaited) {
   EXPECT_EQ(streams_->waits, expected);
 }
 
-TEST_F(ReleaseInOrder, AHeapEndsAfterTheWorkThatUsesIt) {
+TEST_F(ReleaseInOrder, AHeapLeavesMemoryThatIsInUseToItsOrder) {
   Lease lease = heap_->allocate(kBlock, a_);
+  Lease other = heap_->allocate(kBlock, b_);
   streams_->submit(a_);
+  streams_->submit(b_);
+  other = {};
+  streams_->of(b_).captured = true;
   heap_.reset();
-  EXPECT_FALSE(streams_->idle(a_));
   lease = {};
-  EXPECT_TRUE(streams_->idle(a_)) << "the memory was given back under work that runs";
+  EXPECT_NE(streams_->retired, nullptr) << "the memory went under work that runs";
+  EXPECT_EQ(streams_->num_marks, 2U);
+}
+
+TEST_F(ReleaseInOrder, AHeapAtRestTakesItsMemoryAlong) {
+  Lease lease = heap_->allocate(kBlock, a_);
+  heap_.reset();
+  lease = {};
+  EXPECT_EQ(streams_->retired, nullptr);
 }
 
 TEST_F(ReleaseInOrder, EveryStreamThatUsedTheBlockCounts) {
@@ -154,21 +172,47 @@ TEST_F(ReleaseInOrder, ACaptureTakesOnlyWhatIsFree) {
 }
 
 TEST_F(ReleaseInOrder, ABlockReleasedInACaptureReturnsAfterIt) {
-  streams_->of(a_).captured = true;
   Lease lease = heap_->allocate(kBlock, a_);
+  streams_->submit(a_);
+  streams_->of(a_).captured = true;
   lease = {};
   EXPECT_EQ(heap_->usage().in_use, kBlock);
   streams_->of(a_).captured = false;
+  EXPECT_EQ(heap_->usage().in_use, kBlock);
+  streams_->finish(a_);
   EXPECT_EQ(heap_->usage().in_use, 0U);
 }
 
-TEST_F(ReleaseInOrder, AGraphThatHasEndedGivesBackAtOnce) {
+TEST_F(ReleaseInOrder, WhatIsCapturedCountsByTheGraphsLease) {
+  streams_->of(a_).captured = true;
   Lease lease = heap_->allocate(kBlock, a_);
-  streams_->submit(a_);
-  releases_are_done = true;
+  lease.use_on(a_);
   lease = {};
-  releases_are_done = false;
+  EXPECT_EQ(heap_->usage().in_use, 0U) << "the graph would hold a lease of its own";
+}
+
+TEST_F(ReleaseInOrder, EagerWorkOnACapturedBlockCounts) {
+  streams_->of(a_).captured = true;
+  Lease lease = heap_->allocate(kBlock, a_);
+  lease.use_on(b_);
+  streams_->submit(b_);
+  lease = {};
+  EXPECT_EQ(heap_->usage().in_use, kBlock);
+  streams_->finish(b_);
   EXPECT_EQ(heap_->usage().in_use, 0U);
+}
+
+TEST_F(ReleaseInOrder, ABlockOfACaptureDoesNotHoldUpTheOthers) {
+  Lease first = heap_->allocate(kBlock, a_);
+  Lease second = heap_->allocate(kBlock, b_);
+  streams_->submit(a_);
+  streams_->submit(b_);
+  streams_->of(a_).captured = true;
+  first = {};
+  second = {};
+  EXPECT_TRUE(heap_->allocate(kBlock, c_));
+  const std::vector<std::pair<std::uintptr_t, std::uintptr_t>> expected = {{3, 2}};
+  EXPECT_EQ(streams_->waits, expected);
 }
 
 TEST_F(ReleaseInOrder, LeasesAreFoundByAddress) {
