@@ -295,6 +295,7 @@ std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstr
                        std::max<std::chrono::nanoseconds>(deadline - Clock::now(), kVerdictTimeout));
   for (const Verdict& other : verdicts) {
     if (other.code != static_cast<std::int32_t>(ErrorCode::ok)) {
+      static_cast<void>(exchange.take_received());  // closed: this process may have none left
       throw Error(static_cast<ErrorCode>(other.code), diagnostics::format("{}: {}", purpose, other.text.data()));
     }
   }
