@@ -72,6 +72,15 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected,
     if (backoff.cheap()) continue;
     throw_if_aborted(site);
     const auto waited = Clock::now() - begin;
+    // Before the deadline is looked at: a thread that was not run for long says who was missing all the same.
+    if (!warned && waited >= timeout_ / 10) {
+      warned = true;
+      log_->write(LogLevel::warn,
+                  diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_,
+                                      site.operation, name(site.stage), site.epoch,
+                                      std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(),
+                                      list_missing(num_ranks_, expected, read)));
+    }
     if (waited >= timeout_) {
       const std::string missing = list_missing(num_ranks_, expected, read);
       if (missing.empty()) return;  // the last one came this instant
@@ -80,14 +89,6 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected,
           diagnostics::format("rank {}: {}, stage {}, epoch {}: no answer within {} ms from {}", rank_, site.operation,
                               name(site.stage), site.epoch,
                               std::chrono::duration_cast<std::chrono::milliseconds>(timeout_).count(), missing));
-    }
-    if (!warned && waited >= timeout_ / 10) {
-      warned = true;
-      log_->write(LogLevel::warn,
-                  diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_,
-                                      site.operation, name(site.stage), site.epoch,
-                                      std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(),
-                                      list_missing(num_ranks_, expected, read)));
     }
   }
 }
