@@ -47,3 +47,11 @@ function(railyard_test_on_gpus name filter timeout)
     LABELS gpu1 TIMEOUT ${timeout} ENVIRONMENT RAILYARD_TEST_BACKEND=cuda-threads)
   add_dependencies(railyard_cuda_part ${name})
 endfunction()
+
+# railyard_test_with_processes(<test> <filter of GoogleTest> <seconds> [<variable>=<value>...]): the same executable once
+# more, with ranks as processes of this machine.
+function(railyard_test_with_processes name filter timeout)
+  add_test(NAME processes.${name} COMMAND ${name} --gtest_filter=${filter})
+  set_tests_properties(processes.${name} PROPERTIES
+    LABELS host TIMEOUT ${timeout} ENVIRONMENT "RAILYARD_TEST_BACKEND=host-processes;${ARGN}")
+endfunction()

@@ -8,8 +8,10 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -64,7 +66,25 @@ class RAILYARD_API Rank {
   int debug_;
 };
 
-/// Ranks as threads of this process.
+/// Where the processes of a world meet. The same in all of them, but for `rank`.
+struct Rendezvous {
+  int rank = 0;  // of this process
+  int size = 1;
+  std::string address;     // a name or number (IPv4, IPv6) at which the others reach rank 0
+  std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
+  /// Of this job, at most 256 bytes: a process that presents another is refused and logged. It keeps jobs apart; nothing
+  /// is encrypted. Empty: RAILYARD_SECRET, or none.
+  std::string secret = {};
+};
+
+/// Collective of another library: `all` receives a block of `bytes` from every rank, in rank order.
+using AllGather = std::function<void(const void* mine, void* all, std::size_t bytes)>;
+
+/// All ranks of a job: as threads of this process, or as processes with one rank each.
+///
+/// Between processes, ranks are on the host of one machine so far: a group names a rank that is on another
+/// (RY-UNSUPPORTED), and devices must be empty or the host. When a process ends without a word, the waits of all others
+/// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it.
 class RAILYARD_API World {
  public:
   /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a
@@ -72,14 +92,27 @@ class RAILYARD_API World {
   /// no CUDA part, an old driver, compute capability below 9.0, and with several ranks on a GPU fewer than 32 device
   /// connections (CUDA_DEVICE_MAX_CONNECTIONS=32, set before the process first uses CUDA).
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
+  /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the ranks
+  /// that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process (another
+  /// version, secret or number of ranks, a rank that is there already), and as `threads`.
+  [[nodiscard]] static World connect(const Rendezvous& rendezvous, WorldOptions options = {});
+  /// `connect` with what torchrun, Open MPI or Slurm say in their variables (docs/configuration.md). RY-ENVIRONMENT
+  /// names the variable that is missing or cannot be read.
+  [[nodiscard]] static World from_environment(WorldOptions options = {});
+  /// `connect` for processes that another library has brought together: `all_gather` is called twice, here, by every
+  /// rank, and carries rank 0's address and a random secret; then the world has connections of its own, with deadlines.
+  /// What `all_gather` throws is passed on.
+  [[nodiscard]] static World from_all_gather(int rank, int size, const AllGather& all_gather,
+                                             WorldOptions options = {});
   World(World&&) noexcept;
   World& operator=(World&&) noexcept;
   ~World();
 
   [[nodiscard]] int size() const noexcept;
-  /// Runs `function` once per rank, each in its own thread, and returns when all have ended. The first exception
-  /// aborts the world (the others' waits end with RY-ABORTED), and is rethrown here as Error with the rank named:
-  /// with its own code if it was an Error, else RY-RANK-FAILED. May be called again, also after a failure.
+  /// Runs `function` once per rank of this process, and returns when all have ended: for threads each rank in its own,
+  /// for a process its rank in the calling thread. The first exception aborts the world (the others' waits end with
+  /// RY-ABORTED), and is rethrown here as Error with the rank named: with its own code if it was an Error, else
+  /// RY-RANK-FAILED. May be called again; after a failure only by a world of threads.
   void run(const std::function<void(Rank&)>& function);
   /// Ends every wait of the running ranks. Any thread.
   void abort(std::string_view reason);

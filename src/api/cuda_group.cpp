@@ -52,7 +52,7 @@ std::shared_ptr<SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options
   const int device = rank.device().index;
   const std::set<int> distinct(devices.begin(), devices.end());
   const std::vector<int> users(distinct.begin(), distinct.end());
-  return std::make_shared<SymmetricHeap>(
+  return symmetric_memory::share_heaps(
       *rank.bootstrap(), options.heap_bytes,
       [&] {
         topology::check_peer_access(users);

@@ -5,7 +5,6 @@
 #include "api/test_hooks.hpp"
 #include "diagnostics/format.hpp"
 #include "low_latency/host_dispatch.hpp"
-#include "symmetric_memory/host_region.hpp"
 #include "symmetric_memory/symmetric_heap.hpp"
 #include "throughput/host_combine.hpp"
 #include "throughput/host_dispatch.hpp"
@@ -20,13 +19,8 @@ namespace {
 
 std::shared_ptr<symmetric_memory::SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options) {
   api::compare_options(options, *rank.bootstrap(), api::deadline_of(rank, options));
-  return std::make_shared<symmetric_memory::SymmetricHeap>(
-      *rank.bootstrap(), options.heap_bytes,
-      [&] {
-        return std::make_shared<symmetric_memory::Heap>(
-            std::make_unique<symmetric_memory::HostRegion>(options.heap_limit_bytes), options.heap_bytes);
-      },
-      api::deadline_of(rank, options));
+  return symmetric_memory::make_host_heaps(*rank.bootstrap(), options.heap_bytes, options.heap_limit_bytes,
+                                           api::deadline_of(rank, options));
 }
 
 transports::PeerExchangeOptions exchange_options(const GroupOptions& options) {

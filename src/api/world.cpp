@@ -2,6 +2,9 @@
 #include <railyard/world.hpp>
 
 #include "api/require.hpp"
+#include "bootstrap/launch_environment.hpp"
+#include "bootstrap/meeting.hpp"
+#include "bootstrap/tcp_bootstrap.hpp"
 #include "bootstrap/thread_bootstrap.hpp"
 #include "diagnostics/environment.hpp"
 #include "diagnostics/log.hpp"
@@ -62,6 +65,27 @@ void check_devices(const std::vector<Device>& devices, int size) {
 #endif
 }
 
+using Bootstraps = std::vector<std::shared_ptr<bootstrap::Bootstrap>>;
+
+// Each rank in a thread of its own; returns when all have ended.
+void run_threads(const Bootstraps& bootstraps,
+                 const std::function<void(const std::shared_ptr<bootstrap::Bootstrap>&)>& run_rank,
+                 const std::function<void(bootstrap::Bootstrap&, const std::exception_ptr&)>& fail) {
+  std::vector<std::thread> threads;
+  threads.reserve(bootstraps.size());
+  for (const auto& bootstrap : bootstraps) {
+    try {
+      threads.emplace_back([&] { run_rank(bootstrap); });
+    } catch (const std::exception& error) {  // the ranks that have started are told, and joined below
+      fail(*bootstrap,
+           std::make_exception_ptr(Error(ErrorCode::out_of_memory,
+                                         diagnostics::format("the system refused its thread: {}", error.what()))));
+      break;
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
 void use_device([[maybe_unused]] Device device) {
 #ifdef RAILYARD_CUDA
   if (device.kind == DeviceKind::cuda) topology::use_cuda_device(device.index);
@@ -91,7 +115,14 @@ void Rank::abort(std::string_view reason) {
 }
 
 struct World::State {
-  [[nodiscard]] std::vector<std::shared_ptr<bootstrap::Bootstrap>> begin_run();
+  State(int world_size, WorldOptions options);
+  /// A world of processes, in which this one is `rank`.
+  static std::unique_ptr<State> of_process(int rank, int size, WorldOptions options);
+
+  [[nodiscard]] Bootstraps begin_run();
+  void end_run();
+  /// Runs a rank in the calling thread.
+  void run_rank(const std::shared_ptr<bootstrap::Bootstrap>& bootstrap, const std::function<void(Rank&)>& function);
 
   [[nodiscard]] Device device_of(int rank) const {
     return devices.empty() ? Device{} : devices[static_cast<std::size_t>(rank) % devices.size()];
@@ -101,20 +132,61 @@ struct World::State {
   std::vector<Device> devices;
   std::chrono::nanoseconds timeout{};
   int debug = 0;
+  std::string secret;
   std::shared_ptr<diagnostics::Log> log;
+  std::shared_ptr<bootstrap::Bootstrap> process;  // of this process's rank; null: ranks are threads
   std::mutex mutex;
-  std::vector<std::shared_ptr<bootstrap::Bootstrap>> running;  // of the current run
+  Bootstraps running;  // of the current run
   std::vector<std::weak_ptr<bootstrap::Bootstrap>> earlier;    // of the runs before: their groups may be alive
 };
 
-std::vector<std::shared_ptr<bootstrap::Bootstrap>> World::State::begin_run() {
+World::State::State(int world_size, WorldOptions options) : size(world_size), devices(std::move(options.devices)) {
+  api::require(size >= 1 && size <= kMaxRanks, "a world of {} ranks; 1 to {} are supported", size, kMaxRanks);
+  api::require(options.timeout.count() >= 0, "a timeout of {} ns; at least 0", options.timeout.count());
+  const diagnostics::Environment environment = diagnostics::read_environment();
+  timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);
+  debug = environment.debug;
+  secret = environment.secret;
+  log = std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
+}
+
+std::unique_ptr<World::State> World::State::of_process(int rank, int size, WorldOptions options) {
+  auto state = std::make_unique<State>(size, std::move(options));
+  api::require(rank >= 0 && rank < size, "rank {} of a world of {} ranks; a rank is in [0, size)", rank, size);
+  for (const Device& device : state->devices) {
+    api::require_enumerator("a device's kind", device.kind, DeviceKind::cuda);
+    if (device.kind == DeviceKind::host) continue;
+    throw Error(ErrorCode::unsupported,
+                "ranks on cuda devices as processes; ranks on GPUs are threads of one process so far (World::threads)");
+  }
+  return state;
+}
+
+Bootstraps World::State::begin_run() {
   const std::lock_guard lock(mutex);
   if (!running.empty()) throw Error(ErrorCode::invalid_argument, "World::run while the world runs already");
+  if (process) {
+    running = {process};
+    return running;
+  }
   std::erase_if(earlier, [](const auto& bootstrap) { return bootstrap.expired(); });
   auto bootstraps = bootstrap::make_thread_bootstraps(size, earlier);
   earlier.insert(earlier.end(), bootstraps.begin(), bootstraps.end());
   running = bootstraps;
   return bootstraps;
+}
+
+void World::State::end_run() {
+  const std::lock_guard lock(mutex);
+  running.clear();
+}
+
+void World::State::run_rank(const std::shared_ptr<bootstrap::Bootstrap>& bootstrap,
+                            const std::function<void(Rank&)>& function) {
+  const Device device = device_of(bootstrap->rank());
+  use_device(device);
+  Rank rank(bootstrap, device, log, timeout, debug);
+  function(rank);
 }
 
 World::World(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -123,17 +195,34 @@ World& World::operator=(World&&) noexcept = default;
 World::~World() = default;
 
 World World::threads(int size, WorldOptions options) {
-  api::require(size >= 1 && size <= kMaxRanks, "a world of {} ranks; 1 to {} are supported", size, kMaxRanks);
-  api::require(options.timeout.count() >= 0, "a timeout of {} ns; at least 0", options.timeout.count());
-  const diagnostics::Environment environment = diagnostics::read_environment();
-  auto state = std::make_unique<State>();
-  state->size = size;
-  check_devices(options.devices, size);
-  state->devices = std::move(options.devices);
-  state->timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);
-  state->debug = environment.debug;
-  state->log =
-      std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
+  auto state = std::make_unique<State>(size, std::move(options));
+  check_devices(state->devices, size);
+  return World(std::move(state));
+}
+
+World World::connect(const Rendezvous& rendezvous, WorldOptions options) {
+  auto state = State::of_process(rendezvous.rank, rendezvous.size, std::move(options));
+  state->process = bootstrap::make_tcp_bootstrap(
+      {.rank = rendezvous.rank,
+       .size = rendezvous.size,
+       .address = rendezvous.address,
+       .port = rendezvous.port,
+       .secret = rendezvous.secret.empty() ? state->secret : rendezvous.secret},
+      state->timeout, state->log);
+  return World(std::move(state));
+}
+
+World World::from_environment(WorldOptions options) {
+  const bootstrap::LaunchEnvironment launched = bootstrap::read_launch_environment();
+  return connect(
+      {.rank = launched.rank, .size = launched.size, .address = launched.address, .port = launched.port},
+      std::move(options));
+}
+
+World World::from_all_gather(int rank, int size, const AllGather& all_gather, WorldOptions options) {
+  api::require(static_cast<bool>(all_gather), "an empty function as the all-gather of {} ranks", size);
+  auto state = State::of_process(rank, size, std::move(options));
+  state->process = bootstrap::make_bootstrap_through(rank, size, all_gather, state->timeout, state->log);
   return World(std::move(state));
 }
 
@@ -141,9 +230,7 @@ int World::size() const noexcept { return state_ ? state_->size : 0; }
 
 void World::run(const std::function<void(Rank&)>& function) {
   if (!state_) throw Error(ErrorCode::destroyed, "World::run on a world that was moved from");
-  std::vector<std::thread> threads;
-  threads.reserve(static_cast<std::size_t>(state_->size));
-  const std::vector<std::shared_ptr<bootstrap::Bootstrap>> bootstraps = state_->begin_run();
+  const Bootstraps bootstraps = state_->begin_run();
   std::mutex mutex;
   int failed_rank = -1;
   std::exception_ptr failure;
@@ -155,33 +242,19 @@ void World::run(const std::function<void(Rank&)>& function) {
     failure = exception;
     bootstrap.abort(reason);
   };
-  const auto start = [&](const std::shared_ptr<bootstrap::Bootstrap>& bootstrap) {
-    threads.emplace_back([&, bootstrap] {
-      try {
-        const Device device = state_->device_of(bootstrap->rank());
-        use_device(device);
-        Rank rank(bootstrap, device, state_->log, state_->timeout, state_->debug);
-        function(rank);
-      } catch (...) {
-        fail(*bootstrap, std::current_exception());
-      }
-    });
-  };
-  for (const auto& bootstrap : bootstraps) {
+  const auto run_rank = [&](const std::shared_ptr<bootstrap::Bootstrap>& bootstrap) {
     try {
-      start(bootstrap);
-    } catch (const std::exception& error) {  // the ranks that have started are told, and joined below
-      fail(*bootstrap,
-           std::make_exception_ptr(Error(ErrorCode::out_of_memory,
-                                         diagnostics::format("the system refused its thread: {}", error.what()))));
-      break;
+      state_->run_rank(bootstrap, function);
+    } catch (...) {
+      fail(*bootstrap, std::current_exception());
     }
+  };
+  if (state_->process) {
+    run_rank(state_->process);
+  } else {
+    run_threads(bootstraps, run_rank, fail);
   }
-  for (std::thread& thread : threads) thread.join();
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->running.clear();
-  }
+  state_->end_run();
   if (failure) throw name_rank(failed_rank, failure);
 }
 

@@ -29,14 +29,15 @@ namespace {
 
 constexpr auto kAnswerTimeout = std::chrono::seconds(10);  // for the answer to a contribution that is taken back
 constexpr auto kFarewellTimeout = std::chrono::seconds(1);
+constexpr std::size_t kMaxSecretBytes = 256;
 
 // Rank 0's hub on its thread, which ends once the other end of `own_end` is closed.
 class HubThread {
  public:
   HubThread() = default;
-  HubThread(int size, FileDescriptor listener, FileDescriptor own_end)
+  explicit HubThread(std::unique_ptr<TcpHub> made)
       : thread_(start_background_thread(
-            [hub = std::make_unique<TcpHub>(size, std::move(listener), std::move(own_end))]() mutable {
+            [hub = std::move(made)]() mutable {
               try {
                 hub->run();
               } catch (const std::exception&) {  // out of memory: the connections close, and every rank sees that
@@ -239,25 +240,31 @@ class TcpBootstrap final : public Bootstrap {
 };
 
 void validate(const TcpRendezvous& rendezvous) {
-  const auto& [rank, size, address, port] = rendezvous;
+  const auto& [rank, size, address, port, secret] = rendezvous;
   if (size < 1 || rank < 0 || rank >= size) {
     throw Error(ErrorCode::invalid_argument,
                 diagnostics::format("rank {} of a world of {} ranks: a rank is in [0, size)", rank, size));
   }
   if (port == 0) throw Error(ErrorCode::invalid_argument, "the port of the rendezvous is 0: it is 1 to 65535");
   if (address.empty()) throw Error(ErrorCode::invalid_argument, "the address of the rendezvous is empty");
+  if (secret.size() > kMaxSecretBytes) {
+    throw Error(ErrorCode::invalid_argument,
+                diagnostics::format("the secret of the job has {} bytes; at most {}", secret.size(), kMaxSecretBytes));
+  }
 }
 
 }  // namespace
 
-std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout) {
+std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout,
+                                              std::shared_ptr<diagnostics::Log> log, FileDescriptor listener) {
   validate(rendezvous);
   if (rendezvous.rank != 0) {
     return std::make_shared<TcpBootstrap>(rendezvous, HubThread(), join_world(rendezvous, timeout));
   }
-  FileDescriptor listener = listen_at(rendezvous.address, rendezvous.port, deadline_after(timeout));
+  if (!listener.valid()) listener = listen_at(rendezvous.address, rendezvous.port, deadline_after(timeout));
   auto [hub_end, own_end] = make_socket_pair();
-  HubThread hub(rendezvous.size, std::move(listener), std::move(hub_end));
+  HubThread hub(std::make_unique<TcpHub>(rendezvous.size, rendezvous.secret, std::move(log), std::move(listener),
+                                         std::move(hub_end)));
   Connection connection = join_world(rendezvous, timeout, std::move(own_end));
   return std::make_shared<TcpBootstrap>(rendezvous, std::move(hub), std::move(connection));
 }

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "bootstrap/bootstrap.hpp"
+#include "bootstrap/file_descriptor.hpp"
+#include "diagnostics/log.hpp"
 
 #include <chrono>
 #include <cstdint>
@@ -17,11 +19,12 @@ struct TcpRendezvous {
   int size = 1;
   std::string address;     // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
   std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
+  std::string secret;      // of this job; who presents another is refused. At most 256 bytes
 };
 
 /// Collective: returns once all ranks have connected; rank 0 listens, the others try again until they reach it. Errors:
 ///   RY-TIMEOUT           names the ranks that have not connected; takes this rank back, so that it may try again
-///   RY-CONFIG-MISMATCH   rank 0 refuses this rank: another version or world size, or the rank is there already
+///   RY-CONFIG-MISMATCH   rank 0 refuses this rank: another version, secret or world size, or the rank is there already
 ///   RY-INVALID-ARGUMENT  the arguments, or rank 0 cannot listen there
 ///
 /// The result's collectives are for small blocks: what one rank brings is at most 64 MiB, and all of it passes through
@@ -30,8 +33,11 @@ struct TcpRendezvous {
 /// flags are raised with "rank N: its process has gone". A rank that destroys its object leaves in order: no flag is
 /// raised, but collectives that are pending then, and later ones, end with RY-ABORTED "rank N has left"; once rank 0
 /// has left, aborts and deaths are no longer passed on. An abort's reason names the rank that called it.
-/// Nothing is encrypted, and whoever reaches the port can take the place of a rank: for trusted networks only.
+/// Nothing is encrypted: the secret keeps jobs apart, and whoever can read the network can take the place of a rank.
+/// Rank 0 logs whom it refuses, and listens at `listener` if that is valid.
 [[nodiscard]] std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous,
-                                                            std::chrono::nanoseconds timeout);
+                                                            std::chrono::nanoseconds timeout,
+                                                            std::shared_ptr<diagnostics::Log> log = nullptr,
+                                                            FileDescriptor listener = {});
 
 }  // namespace railyard::bootstrap

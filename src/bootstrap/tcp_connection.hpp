@@ -20,7 +20,7 @@ inline constexpr std::size_t kMaxBlockBytes = std::size_t{64} << 20;  // what a 
 inline constexpr std::size_t kMaxTextBytes = std::size_t{64} << 10;   // longer purposes and reasons are cut
 
 enum class MessageKind : std::uint16_t {
-  hello,       // rank -> hub: first message
+  hello,       // rank -> hub: first message; text: the job's secret
   welcome,     // hub -> rank: everyone has connected
   refused,     // hub -> rank: text: why; the connection ends. The same in every version
   contribute,  // rank -> hub: sequence; length of the purpose (32 bits), purpose, block

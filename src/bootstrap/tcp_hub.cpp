@@ -33,10 +33,21 @@ std::string missing_ranks(int size, IsMissing is_missing) {
   return diagnostics::format("{}", fmt::join(ranks, ", "));
 }
 
+// Takes as long for a wrong secret as for the right one.
+bool equal_in_constant_time(std::string_view one, std::string_view other) {
+  if (one.size() != other.size()) return false;
+  unsigned difference = 0;
+  for (std::size_t i = 0; i < one.size(); ++i) difference |= static_cast<unsigned char>(one[i] ^ other[i]);
+  return difference == 0;
+}
+
 }  // namespace
 
-TcpHub::TcpHub(int size, FileDescriptor listener, FileDescriptor own_end)
+TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> log, FileDescriptor listener,
+               FileDescriptor own_end)
     : size_(size),
+      secret_(std::move(secret)),
+      log_(std::move(log)),
       listener_(std::move(listener)),
       ranks_(static_cast<std::size_t>(size), nullptr),
       parts_(static_cast<std::size_t>(size)) {
@@ -91,7 +102,10 @@ void TcpHub::accept_all() {
 void TcpHub::serve(Peer& peer, short events) {
   if (!peer.closed && (events & (POLLIN | POLLHUP | POLLERR)) != 0) read(peer);
   if (!peer.closed && peer.connection.has_output()) {
-    if (!peer.connection.write_some()) return close(peer);
+    if (!peer.connection.write_some()) {
+      read(peer);  // it may have said that it leaves
+      return close(peer);
+    }
     // The other side reads why, and closes: closing first could take the text away from it.
     if (peer.refused && !peer.connection.has_output()) peer.connection.shut_down_output();
   }
@@ -117,7 +131,7 @@ void TcpHub::read(Peer& peer) {
 }
 
 void TcpHub::handle(Peer& peer, Message& message) {
-  if (peer.rank < 0) return admit(peer, message.header);
+  if (peer.rank < 0) return admit(peer, message);
   switch (message.kind()) {
     case MessageKind::contribute:
       return contribute(peer, message);
@@ -133,7 +147,8 @@ void TcpHub::handle(Peer& peer, Message& message) {
   }
 }
 
-void TcpHub::admit(Peer& peer, const MessageHeader& hello) {
+void TcpHub::admit(Peer& peer, const Message& message) {
+  const MessageHeader& hello = message.header;
   const int rank = hello.rank;
   if (hello.version != kWireVersion) {
     return refuse(peer, diagnostics::format("rank {} from {} speaks version {} of the rendezvous, rank 0 version {}",
@@ -141,6 +156,9 @@ void TcpHub::admit(Peer& peer, const MessageHeader& hello) {
   }
   if (static_cast<MessageKind>(hello.kind) != MessageKind::hello || rank < 0 || rank >= hello.world_size) {
     return refuse(peer, diagnostics::format("a connection from {} does not begin as a rank does", peer.origin));
+  }
+  if (!equal_in_constant_time(message.text(), secret_)) {
+    return refuse(peer, diagnostics::format("rank {} from {} does not know this job's secret", rank, peer.origin));
   }
   if (hello.world_size != size_) {
     return refuse(peer, diagnostics::format("rank {} from {} is of a world of {} ranks, rank 0 of one of {}", rank,
@@ -161,6 +179,7 @@ void TcpHub::admit(Peer& peer, const MessageHeader& hello) {
 
 void TcpHub::refuse(Peer& peer, std::string reason) {
   peer.connection.queue(make_packet(header(MessageKind::refused), reason));
+  if (log_) log_->write(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
   peer.refused = true;
   last_refusal_ = std::move(reason);
 }

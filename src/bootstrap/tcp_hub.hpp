@@ -4,6 +4,7 @@
 
 #include "bootstrap/deadline.hpp"
 #include "bootstrap/tcp_connection.hpp"
+#include "diagnostics/log.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -16,11 +17,13 @@ namespace railyard::bootstrap {
 
 /// Joins `size` ranks, runs their collectives one after another, passes aborts on, and tells everyone when a rank's
 /// process has gone. It has no deadline of its own: each rank withdraws at its own. A connection that does not present
-/// itself as a missing rank of this world is refused with a text that says why, whenever it comes.
+/// itself as a missing rank of this world is refused with a text that says why, whenever it comes, and logged.
 class TcpHub {
  public:
-  /// `own_end`: the other end is rank 0's. `listener`: where the others connect; may be invalid if size is 1.
-  TcpHub(int size, FileDescriptor listener, FileDescriptor own_end);
+  /// `own_end`: the other end is rank 0's. `listener`: where the others connect; may be invalid if size is 1. Who does
+  /// not know the `secret` is refused.
+  TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> log, FileDescriptor listener,
+         FileDescriptor own_end);
 
   /// Returns when rank 0 has left or closed its end. Sleeps in poll() when nothing happens.
   void run();
@@ -51,7 +54,7 @@ class TcpHub {
   void serve(Peer& peer, short events);
   void read(Peer& peer);
   void handle(Peer& peer, Message& message);
-  void admit(Peer& peer, const MessageHeader& hello);
+  void admit(Peer& peer, const Message& message);
   void refuse(Peer& peer, std::string reason);
   void contribute(Peer& peer, Message& message);
   void withdraw(Peer& peer, std::uint64_t sequence);
@@ -64,6 +67,8 @@ class TcpHub {
   [[nodiscard]] MessageHeader header(MessageKind kind, int rank = 0) const;
 
   const int size_;
+  const std::string secret_;
+  const std::shared_ptr<diagnostics::Log> log_;  // or null
   FileDescriptor listener_;
   Clock::time_point accept_after_{};
   std::vector<std::unique_ptr<Peer>> peers_;

@@ -49,7 +49,7 @@ class Joining {
   /// Nothing if the other side closed before it said anything final.
   std::optional<Connection> through(FileDescriptor socket) {
     Connection connection(std::move(socket), kMaxAnswerBytes);
-    connection.queue(make_packet(header(MessageKind::hello)));
+    connection.queue(make_packet(header(MessageKind::hello), rendezvous_.secret));
     Message answer;
     switch (exchange(connection, answer, deadline_)) {
       case Outcome::closed:

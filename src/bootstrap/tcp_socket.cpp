@@ -136,6 +136,14 @@ FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::
               diagnostics::format("rank 0 cannot listen at {} port {}: {}", address, port, failure));
 }
 
+std::uint16_t port_of(int listener) {
+  sockaddr_storage own{};
+  socklen_t bytes = sizeof(own);
+  ::getsockname(listener, reinterpret_cast<sockaddr*>(&own), &bytes);
+  return ntohs(own.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6&>(own).sin6_port
+                                         : reinterpret_cast<const sockaddr_in&>(own).sin_port);
+}
+
 FileDescriptor connect_to(const std::string& address, std::uint16_t port, Clock::time_point deadline,
                           std::string& failure) {
   const Addresses addresses = resolve(address, port, 0, failure);

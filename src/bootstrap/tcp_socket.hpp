@@ -13,8 +13,11 @@ namespace railyard::bootstrap {
 
 /// Listens at `port`: on the interface of `address` alone if that is a loopback address, else on all of them (rank 0's
 /// own name often resolves to something that others cannot reach). A port in use is tried again for a second, or until
-/// `deadline`. RY-INVALID-ARGUMENT says why it cannot.
+/// `deadline`. Port 0: one that is free. RY-INVALID-ARGUMENT says why it cannot.
 [[nodiscard]] FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::time_point deadline);
+
+/// The port of a socket that listens.
+[[nodiscard]] std::uint16_t port_of(int listener);
 
 /// One attempt at each of the addresses that the name has, IPv4 and IPv6. Invalid, with the reason in `failure`, if
 /// nobody answers before `deadline`. The look-up of a name is not bounded by the deadline.

@@ -57,6 +57,7 @@ Environment read_environment() {
   if (const char* value = std::getenv("RAILYARD_LOG")) environment.log_level = parse_log_level(value);
   if (const char* value = std::getenv("RAILYARD_TIMEOUT_S")) environment.timeout = parse_timeout(value);
   if (const char* value = std::getenv("RAILYARD_DEBUG")) environment.debug = parse_debug(value);
+  if (const char* value = std::getenv("RAILYARD_SECRET")) environment.secret = value;
   return environment;
 }
 

@@ -13,20 +13,35 @@
 
 namespace railyard::symmetric_memory {
 
-/// Keeps every peer's heap alive, whatever the peer does.
+/// Where one rank's heap begins, and what keeps it mapped here.
+struct MappedHeap {
+  std::byte* base = nullptr;
+  std::shared_ptr<const void> mapping;
+};
+
+/// Keeps every peer's heap mapped, whatever the peer does.
 class SymmetricHeap {
  public:
-  /// Collective; `make` makes this rank's heap, of `bytes`. Throws RY-OUT-OF-MEMORY naming the rank that could not
-  /// allocate (on every rank), RY-TIMEOUT, RY-ABORTED.
-  SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes, const std::function<std::shared_ptr<Heap>()>& make,
-                std::chrono::nanoseconds timeout);
+  /// `all`: by rank.
+  SymmetricHeap(std::shared_ptr<Heap> own, std::vector<MappedHeap> all) : own_(std::move(own)), all_(std::move(all)) {}
 
-  [[nodiscard]] Heap& own() const noexcept { return *heaps_[own_rank_]; }
-  [[nodiscard]] std::byte* base(int rank) const noexcept { return heaps_[static_cast<std::size_t>(rank)]->base(); }
+  [[nodiscard]] Heap& own() const noexcept { return *own_; }
+  [[nodiscard]] std::byte* base(int rank) const noexcept { return all_[static_cast<std::size_t>(rank)].base; }
 
  private:
-  std::size_t own_rank_;
-  std::vector<std::shared_ptr<Heap>> heaps_;  // [rank]
+  std::shared_ptr<Heap> own_;
+  std::vector<MappedHeap> all_;
 };
+
+/// Collective, between ranks of one process; `make` makes this rank's heap, of `bytes`. Throws RY-OUT-OF-MEMORY naming
+/// the rank that could not allocate (on every rank), RY-TIMEOUT, RY-ABORTED.
+[[nodiscard]] std::shared_ptr<SymmetricHeap> share_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
+                                                         const std::function<std::shared_ptr<Heap>()>& make,
+                                                         std::chrono::nanoseconds timeout);
+
+/// Collective: heaps of `bytes`, growing up to `limit`, in host memory, between threads of one process or processes of
+/// one machine. Errors as `share_heaps`; between processes RY-UNSUPPORTED names a rank of another machine.
+[[nodiscard]] std::shared_ptr<SymmetricHeap> make_host_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
+                                                             std::size_t limit, std::chrono::nanoseconds timeout);
 
 }  // namespace railyard::symmetric_memory

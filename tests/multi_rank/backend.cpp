@@ -14,20 +14,10 @@ namespace {
 constexpr std::size_t kGuardBytes = 256;
 constexpr std::byte kGuard{0x5C};
 
-class HostThreads final : public Backend {
+class HostThreads final : public HostBackend {
  public:
   std::string_view name() const override { return "host-threads"; }
-  DeviceKind device_kind() const override { return DeviceKind::host; }
-  int max_ranks() const override { return 16; }
   World make_world(int ranks, WorldOptions options) override { return World::threads(ranks, std::move(options)); }
-  std::shared_ptr<std::byte> allocate(Device, std::size_t bytes) override {
-    constexpr std::align_val_t kAlignment{256};
-    return {static_cast<std::byte*>(::operator new(bytes, kAlignment)),
-            [](std::byte* memory) { ::operator delete(memory, kAlignment); }};
-  }
-  void copy_to_device(void* device, const void* host, std::size_t bytes) override { std::memcpy(device, host, bytes); }
-  void copy_to_host(void* host, const void* device, std::size_t bytes) override { std::memcpy(host, device, bytes); }
-  Stream stream(Device) override { return {}; }
 };
 
 /// Calls `visit(element offset)` for the start of each innermost row; `elements` of them follow each other.
@@ -49,16 +39,37 @@ std::size_t row_bytes(const ConstTensorView& view) {
 
 }  // namespace
 
+std::shared_ptr<std::byte> HostBackend::allocate(Device, std::size_t bytes) {
+  constexpr std::align_val_t kAlignment{256};
+  return {static_cast<std::byte*>(::operator new(bytes, kAlignment)),
+          [](std::byte* memory) { ::operator delete(memory, kAlignment); }};
+}
+
+void HostBackend::copy_to_device(void* device, const void* host, std::size_t bytes) {
+  std::memcpy(device, host, bytes);
+}
+
+void HostBackend::copy_to_host(void* host, const void* device, std::size_t bytes) { std::memcpy(host, device, bytes); }
+
+void Backend::run(int ranks, WorldOptions options, const std::function<void(Rank&)>& body, Report& report) {
+  try {
+    make_world(ranks, std::move(options)).run(body);
+  } catch (const std::exception& error) {
+    report.fail(std::string("threw ") + error.what());
+  }
+}
+
 Backend& backend() {
   static HostThreads host_threads;
   static Backend* const chosen = []() -> Backend* {
     const char* wanted = std::getenv("RAILYARD_TEST_BACKEND");
     if (wanted == nullptr || wanted == host_threads.name()) return &host_threads;
+    if (wanted == host_processes().name()) return &host_processes();
 #ifdef RAILYARD_CUDA
     if (std::string_view(wanted) == "cuda-threads") return &cuda_threads();
 #endif
     throw std::runtime_error(std::string("RAILYARD_TEST_BACKEND is '") + wanted +
-                             "'; a build has host-threads, and with the CUDA part cuda-threads");
+                             "'; a build has host-threads, host-processes, and with the CUDA part cuda-threads");
   }();
   return *chosen;
 }

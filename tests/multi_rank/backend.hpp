@@ -3,12 +3,15 @@
 // outputs are copied back. RAILYARD_TEST_BACKEND chooses one by name; without it the first is taken.
 #pragma once
 
+#include "multi_rank/report.hpp"
+
 #include <railyard/stream.hpp>
 #include <railyard/tensor.hpp>
 #include <railyard/world.hpp>
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -23,6 +26,9 @@ class Backend {
   /// More do not run well together.
   [[nodiscard]] virtual int max_ranks() const = 0;
   [[nodiscard]] virtual World make_world(int ranks, WorldOptions options) = 0;
+  /// `body` once per rank of a world; returns when all have ended. What it tells `report`, and what it throws, is in
+  /// `report` then. Bodies share nothing else: they may run in processes.
+  virtual void run(int ranks, WorldOptions options, const std::function<void(Rank&)>& body, Report& report);
   /// Memory on `device`, aligned to 256 bytes, freed with the last copy of the pointer.
   [[nodiscard]] virtual std::shared_ptr<std::byte> allocate(Device device, std::size_t bytes) = 0;
   virtual void copy_to_device(void* device, const void* host, std::size_t bytes) = 0;
@@ -30,6 +36,18 @@ class Backend {
   [[nodiscard]] virtual Stream stream(Device device) = 0;
 };
 
+/// The caller's memory is this process's.
+class HostBackend : public Backend {
+ public:
+  DeviceKind device_kind() const override { return DeviceKind::host; }
+  int max_ranks() const override { return 16; }
+  std::shared_ptr<std::byte> allocate(Device device, std::size_t bytes) override;
+  void copy_to_device(void* device, const void* host, std::size_t bytes) override;
+  void copy_to_host(void* host, const void* device, std::size_t bytes) override;
+  Stream stream(Device) override { return {}; }
+};
+
+[[nodiscard]] Backend& host_processes();
 #ifdef RAILYARD_CUDA
 [[nodiscard]] Backend& cuda_threads();
 #endif

@@ -109,15 +109,12 @@ void round_trip(const Place& place, Group& group, const Scenario& scenario, cons
 
 std::string run_ranks(int ranks, const std::function<void(Rank&, const Place&)>& body, WorldOptions options) {
   Report report;
-  try {
-    if (options.timeout.count() == 0) {
-      options.timeout = case_deadline();
-    }
-    World world = backend().make_world(ranks, std::move(options));
-    world.run([&](Rank& rank) { body(rank, {&report, "rank " + std::to_string(rank.index())}); });
-  } catch (const std::exception& error) {
-    report.fail(std::string("threw ") + error.what());
+  if (options.timeout.count() == 0) {
+    options.timeout = case_deadline();
   }
+  backend().run(
+      ranks, std::move(options),
+      [&](Rank& rank) { body(rank, {&report, "rank " + std::to_string(rank.index())}); }, report);
   return report.text();
 }
 

@@ -205,7 +205,8 @@ void RankRun::check_dispatched(const Place& place, std::size_t index, std::size_
   }
   const reference::Result& expected = (*run_.expected)[index].dispatched[which];
   compare_status(place, expected.status, got.status());
-  run_.untouched_rows += compare_dispatched(place, expected, static_cast<int>(rank_), format, poison, got);
+  run_.report->count_untouched_rows(
+      compare_dispatched(place, expected, static_cast<int>(rank_), format, poison, got));
 }
 
 void RankRun::run_round(std::size_t index) {
@@ -271,16 +272,11 @@ std::string run_scenario(const Scenario& scenario, std::int64_t* untouched_rows)
   const std::vector<ExpectedRound> expected = expect(scenario);
   Report report;
   CaseRun run{&scenario, &expected, &report};
-  try {
-    WorldOptions options;
-    options.timeout = case_deadline();
-    World world = backend().make_world(scenario.ranks(), options);
-    world.run([&](Rank& rank) { RankRun(run, rank).run(); });
-  } catch (const std::exception& error) {
-    report.fail(std::string("threw ") + error.what());
-  }
+  WorldOptions options;
+  options.timeout = case_deadline();
+  backend().run(scenario.ranks(), options, [&](Rank& rank) { RankRun(run, rank).run(); }, report);
   if (untouched_rows != nullptr) {
-    *untouched_rows += run.untouched_rows.load();
+    *untouched_rows += report.untouched_rows();
   }
   if (report.ok()) {
     return "";

@@ -10,7 +10,6 @@
 
 #include <railyard/group.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -22,7 +21,6 @@ struct CaseRun {
   const Scenario* scenario = nullptr;
   const std::vector<ExpectedRound>* expected = nullptr;
   Report* report = nullptr;
-  std::atomic<std::int64_t> untouched_rows{0};  // tail rows that were seen to keep their poison
 };
 
 /// Rows in the caller's memory, as `Rows` asks.

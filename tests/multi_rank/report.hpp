@@ -2,6 +2,7 @@
 // What differs, from all ranks of a case: the first few differences are enough.
 #pragma once
 
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -20,6 +21,15 @@ class Report {
     const std::lock_guard<std::mutex> lock(mutex_);
     return failures_.empty();
   }
+  /// Tail rows that were seen to keep their poison: that somebody looked.
+  void count_untouched_rows(std::int64_t rows) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    untouched_rows_ += rows;
+  }
+  [[nodiscard]] std::int64_t untouched_rows() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return untouched_rows_;
+  }
   [[nodiscard]] std::string text() const {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::string all;
@@ -32,6 +42,7 @@ class Report {
  private:
   mutable std::mutex mutex_;
   std::vector<std::string> failures_;
+  std::int64_t untouched_rows_ = 0;
 };
 
 /// One rank's view of a report: every message begins with `where`.

@@ -145,16 +145,16 @@ TEST(SymmetricHeap, EveryRankSeesEveryHeapAndOutOfMemoryIsEveryonesError) {
   std::vector<std::thread> threads;
   for (auto& rank : ranks) {
     threads.emplace_back([&rank] {
-      const SymmetricHeap heap(
+      const auto heap = share_heaps(
           *rank, kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
-      const Lease lease = heap.own().allocate(64);
+      const Lease lease = heap->own().allocate(64);
       std::memset(lease.state()->data(), rank->rank() + 1, 64);
       rank->all_gather(nullptr, nullptr, 0, "written", std::chrono::seconds(10));
-      for (int peer = 0; peer < 3; ++peer) EXPECT_EQ(heap.base(peer)[63], static_cast<std::byte>(peer + 1));
+      for (int peer = 0; peer < 3; ++peer) EXPECT_EQ(heap->base(peer)[63], static_cast<std::byte>(peer + 1));
       rank->all_gather(nullptr, nullptr, 0, "read", std::chrono::seconds(10));
       const std::size_t budget = rank->rank() == 1 ? std::size_t{1} << 60U : kMegabyte;
       try {
-        const SymmetricHeap refused(
+        const auto refused = share_heaps(
             *rank, budget, [budget] { return make_heap(budget, budget); }, std::chrono::seconds(10));
         ADD_FAILURE() << "an exabyte was granted";
       } catch (const Error& error) {
@@ -199,12 +199,12 @@ TEST(SymmetricHeap, ARankThatLeavesAtOnceTakesNoMemoryFromALateOne) {
   std::promise<void> left;
   std::thread late([&] {
     LateBootstrap slow(*ranks[1], left.get_future());
-    const SymmetricHeap heap(
+    const auto heap = share_heaps(
         slow, kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
-    std::memset(heap.base(0), 1, kMegabyte);  // a late peer may write there
+    std::memset(heap->base(0), 1, kMegabyte);  // a late peer may write there
   });
   {
-    const SymmetricHeap heap(
+    const auto heap = share_heaps(
         *ranks[0], kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
   }
   left.set_value();

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "symmetric_memory/shared_region.hpp"
+
+#include "diagnostics/format.hpp"
+#include "symmetric_memory/available_memory.hpp"
+
+#include <railyard/error.hpp>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace railyard::symmetric_memory {
+namespace {
+
+constexpr std::size_t kStep = std::size_t{64} << 20;  // pages taken between two looks at what is left
+
+bootstrap::FileDescriptor make_file() {
+  bootstrap::FileDescriptor file(::memfd_create("railyard-heap", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file.valid() || ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) {
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("the system refused a file in memory (memfd) for a heap: {}", std::strerror(errno)));
+  }
+  return file;
+}
+
+// Zero, or errno.
+int take_pages(int file, std::size_t begin, std::size_t bytes) {
+  while (::fallocate(file, 0, static_cast<off_t>(begin), static_cast<off_t>(bytes)) != 0) {
+    if (errno != EINTR) return errno;
+  }
+  return 0;
+}
+
+}  // namespace
+
+SharedMapping::SharedMapping(int descriptor, std::size_t bytes) : bytes_(bytes) {
+  void* const address = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, descriptor, 0);
+  if (address == MAP_FAILED) {
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("cannot map {} bytes of a heap: {}", bytes, std::strerror(errno)));
+  }
+  base_ = static_cast<std::byte*>(address);
+}
+
+SharedMapping::~SharedMapping() { ::munmap(base_, bytes_); }
+
+SharedRegion::SharedRegion(std::size_t limit) : file_(make_file()), mapping_(file_.get(), limit) {}
+
+void SharedRegion::commit(std::size_t bytes) {
+  bytes = std::min(bytes, limit());
+  const std::size_t wanted = bytes - std::min(committed_, bytes);
+  const auto refuse = [&](std::string_view reason) {
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("the system refused {} bytes for a heap of {}: {}; {} bytes are available", wanted,
+                                    bytes, reason, available_memory()));
+  };
+  if (wanted > available_memory()) refuse("not enough memory");
+  for (std::size_t begin = committed_; begin < bytes; begin += kStep) {
+    const std::size_t step = std::min(kStep, bytes - begin);
+    // Other processes take memory too.
+    const int error = step > available_memory() ? ENOMEM : take_pages(file_.get(), begin, step);
+    if (error == 0) continue;
+    ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(committed_),
+                static_cast<off_t>(begin - committed_));
+    refuse(std::strerror(error));
+  }
+  committed_ = std::max(committed_, bytes);
+}
+
+}  // namespace railyard::symmetric_memory

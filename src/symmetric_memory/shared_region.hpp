@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A memory region of the host that other processes of the machine can map.
+#pragma once
+
+#include "bootstrap/file_descriptor.hpp"
+#include "symmetric_memory/memory_region.hpp"
+
+#include <cstddef>
+
+namespace railyard::symmetric_memory {
+
+/// A mapping of `bytes` of a file in memory, readable and writable. Throws RY-OUT-OF-MEMORY.
+class SharedMapping {
+ public:
+  SharedMapping(int descriptor, std::size_t bytes);
+  ~SharedMapping();
+  SharedMapping(const SharedMapping&) = delete;
+  SharedMapping& operator=(const SharedMapping&) = delete;
+
+  [[nodiscard]] std::byte* base() const noexcept { return base_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  std::byte* base_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+/// An anonymous file (memfd), which no limit of /dev/shm binds. It is sealed against shrinking, and what is committed
+/// has its pages: no access below the committed size can raise SIGBUS, in any process. Fresh pages read as zero.
+class SharedRegion final : public MemoryRegion {
+ public:
+  /// Reserves `limit` bytes of address space. Throws RY-OUT-OF-MEMORY with the bytes asked.
+  explicit SharedRegion(std::size_t limit);
+
+  /// Refused with the bytes asked and available before the system would have to end a process for them.
+  void commit(std::size_t bytes) override;
+  [[nodiscard]] std::byte* base() const noexcept override { return mapping_.base(); }
+  [[nodiscard]] std::size_t limit() const noexcept override { return mapping_.bytes(); }
+  [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
+
+ private:
+  bootstrap::FileDescriptor file_;
+  SharedMapping mapping_;
+  std::size_t committed_ = 0;
+};
+
+}  // namespace railyard::symmetric_memory
