@@ -72,8 +72,8 @@ struct Rendezvous {
   int size = 1;
   std::string address;     // a name or number (IPv4, IPv6) at which the others reach rank 0
   std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
-  /// Of this job, at most 256 bytes: a process that presents another is refused and logged. It keeps jobs apart; nothing
-  /// is encrypted. Empty: RAILYARD_SECRET, or none.
+  /// Of this job, at most 256 bytes: a process that presents another is refused and logged. It keeps jobs apart;
+  /// nothing is encrypted. Empty: RAILYARD_SECRET, or none.
   std::string secret = {};
 };
 
@@ -92,9 +92,9 @@ class RAILYARD_API World {
   /// no CUDA part, an old driver, compute capability below 9.0, and with several ranks on a GPU fewer than 32 device
   /// connections (CUDA_DEVICE_MAX_CONNECTIONS=32, set before the process first uses CUDA).
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
-  /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the ranks
-  /// that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process (another
-  /// version, secret or number of ranks, a rank that is there already), and as `threads`.
+  /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the
+  /// ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process
+  /// (another version, secret or number of ranks, a rank that is there already), and as `threads`.
   [[nodiscard]] static World connect(const Rendezvous& rendezvous, WorldOptions options = {});
   /// `connect` with what torchrun, Open MPI or Slurm say in their variables (docs/configuration.md). RY-ENVIRONMENT
   /// names the variable that is missing or cannot be read.

@@ -136,8 +136,8 @@ struct World::State {
   std::shared_ptr<diagnostics::Log> log;
   std::shared_ptr<bootstrap::Bootstrap> process;  // of this process's rank; null: ranks are threads
   std::mutex mutex;
-  Bootstraps running;  // of the current run
-  std::vector<std::weak_ptr<bootstrap::Bootstrap>> earlier;    // of the runs before: their groups may be alive
+  Bootstraps running;                                        // of the current run
+  std::vector<std::weak_ptr<bootstrap::Bootstrap>> earlier;  // of the runs before: their groups may be alive
 };
 
 World::State::State(int world_size, WorldOptions options) : size(world_size), devices(std::move(options.devices)) {
@@ -202,21 +202,20 @@ World World::threads(int size, WorldOptions options) {
 
 World World::connect(const Rendezvous& rendezvous, WorldOptions options) {
   auto state = State::of_process(rendezvous.rank, rendezvous.size, std::move(options));
-  state->process = bootstrap::make_tcp_bootstrap(
-      {.rank = rendezvous.rank,
-       .size = rendezvous.size,
-       .address = rendezvous.address,
-       .port = rendezvous.port,
-       .secret = rendezvous.secret.empty() ? state->secret : rendezvous.secret},
-      state->timeout, state->log);
+  state->process =
+      bootstrap::make_tcp_bootstrap({.rank = rendezvous.rank,
+                                     .size = rendezvous.size,
+                                     .address = rendezvous.address,
+                                     .port = rendezvous.port,
+                                     .secret = rendezvous.secret.empty() ? state->secret : rendezvous.secret},
+                                    state->timeout, state->log);
   return World(std::move(state));
 }
 
 World World::from_environment(WorldOptions options) {
   const bootstrap::LaunchEnvironment launched = bootstrap::read_launch_environment();
-  return connect(
-      {.rank = launched.rank, .size = launched.size, .address = launched.address, .port = launched.port},
-      std::move(options));
+  return connect({.rank = launched.rank, .size = launched.size, .address = launched.address, .port = launched.port},
+                 std::move(options));
 }
 
 World World::from_all_gather(int rank, int size, const AllGather& all_gather, WorldOptions options) {

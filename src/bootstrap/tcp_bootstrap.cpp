@@ -36,14 +36,13 @@ class HubThread {
  public:
   HubThread() = default;
   explicit HubThread(std::unique_ptr<TcpHub> made)
-      : thread_(start_background_thread(
-            [hub = std::move(made)]() mutable {
-              try {
-                hub->run();
-              } catch (const std::exception&) {  // out of memory: the connections close, and every rank sees that
-              }
-              hub.reset();
-            })) {}
+      : thread_(start_background_thread([hub = std::move(made)]() mutable {
+          try {
+            hub->run();
+          } catch (const std::exception&) {  // out of memory: the connections close, and every rank sees that
+          }
+          hub.reset();
+        })) {}
   HubThread(HubThread&&) = default;
   HubThread& operator=(HubThread&&) = delete;
   HubThread(const HubThread&) = delete;

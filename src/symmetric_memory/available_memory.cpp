@@ -69,11 +69,11 @@ std::size_t available_memory() {
     const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
     const std::string path = line.substr(second + 1);
     if (controllers == ",,") {
-      available = std::min(available, available_in({.root = "/sys/fs/cgroup",
-                                                    .limit = "memory.max",
-                                                    .used = "memory.current",
-                                                    .files = "inactive_file"},
-                                                   path));
+      available = std::min(
+          available,
+          available_in(
+              {.root = "/sys/fs/cgroup", .limit = "memory.max", .used = "memory.current", .files = "inactive_file"},
+              path));
     } else if (controllers.find(",memory,") != std::string::npos) {
       available = std::min(available, available_in({.root = "/sys/fs/cgroup/memory",
                                                     .limit = "memory.limit_in_bytes",

@@ -21,8 +21,9 @@ constexpr std::size_t kStep = std::size_t{64} << 20;  // pages taken between two
 bootstrap::FileDescriptor make_file() {
   bootstrap::FileDescriptor file(::memfd_create("railyard-heap", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file.valid() || ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) {
-    throw Error(ErrorCode::out_of_memory,
-                diagnostics::format("the system refused a file in memory (memfd) for a heap: {}", std::strerror(errno)));
+    throw Error(
+        ErrorCode::out_of_memory,
+        diagnostics::format("the system refused a file in memory (memfd) for a heap: {}", std::strerror(errno)));
   }
   return file;
 }

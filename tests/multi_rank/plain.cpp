@@ -114,7 +114,10 @@ std::string run_ranks(int ranks, const std::function<void(Rank&, const Place&)>&
   }
   backend().run(
       ranks, std::move(options),
-      [&](Rank& rank) { body(rank, {&report, "rank " + std::to_string(rank.index())}); }, report);
+      [&](Rank& rank) {
+        body(rank, {&report, "rank " + std::to_string(rank.index())});
+      },
+      report);
   return report.text();
 }
 

@@ -205,8 +205,7 @@ void RankRun::check_dispatched(const Place& place, std::size_t index, std::size_
   }
   const reference::Result& expected = (*run_.expected)[index].dispatched[which];
   compare_status(place, expected.status, got.status());
-  run_.report->count_untouched_rows(
-      compare_dispatched(place, expected, static_cast<int>(rank_), format, poison, got));
+  run_.report->count_untouched_rows(compare_dispatched(place, expected, static_cast<int>(rank_), format, poison, got));
 }
 
 void RankRun::run_round(std::size_t index) {
@@ -274,7 +273,8 @@ std::string run_scenario(const Scenario& scenario, std::int64_t* untouched_rows)
   CaseRun run{&scenario, &expected, &report};
   WorldOptions options;
   options.timeout = case_deadline();
-  backend().run(scenario.ranks(), options, [&](Rank& rank) { RankRun(run, rank).run(); }, report);
+  backend().run(
+      scenario.ranks(), options, [&](Rank& rank) { RankRun(run, rank).run(); }, report);
   if (untouched_rows != nullptr) {
     *untouched_rows += report.untouched_rows();
   }

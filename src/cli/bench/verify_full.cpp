@@ -33,14 +33,14 @@ class ExpectedRow {
     const auto index = static_cast<std::size_t>(token);
     const std::byte* x = source.x.data() + index * row_bytes_of_input();
     const std::byte* payload = x;
-    const std::byte* scales = source.scales.data() + index * format_.scale_bytes;
+    const std::byte* scales = scales_.data();
     const Payload& kind = session_.payload();
+    if (!kind.quantise && format_.scale_bytes > 0) scales = source.scales.data() + index * format_.scale_bytes;
     if (kind.quantise) {
       const auto& scalar = codecs::implementation(codecs::Level::scalar);
       scalar.encode[index_of(kind.codec)][index_of(kind.input)](x, row_.data(), scales_.data(),
                                                                 session_.options().hidden);
       payload = row_.data();
-      scales = scales_.data();
     }
     return std::memcmp(flat_row(received.rows, row), payload, format_.row_bytes) == 0 &&
            (format_.scale_bytes == 0 || std::memcmp(flat_row(received.scales, row), scales, format_.scale_bytes) == 0);
