@@ -9,9 +9,11 @@ SHORT is for builds with a sanitizer: the same tests with less to compute in eac
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -81,7 +83,6 @@ class Program(unittest.TestCase):
 
     def test_what_is_not_in_this_build_is_named(self):
         code = "RY-UNSUPPORTED"
-        self.expect_usage_error(["bench", "throughput", "--launch", "processes"], "--launch processes", "threads", code=code)
         self.expect_usage_error(["bench", "low-latency", "--device", "cuda"], "--device cuda", "host", code=code)
         self.expect_usage_error(["bench", "throughput", "--peers", "nccl"], "nccl", "--device host", "memcpy", code=code)
         self.expect_usage_error(["bench", "throughput", "--peers", "memcpy,deep_ep"], "deep_ep", "memcpy", code=code)
@@ -151,7 +152,7 @@ class Demo(unittest.TestCase):
         self.assertIn("verified: yes", done.stderr)
 
 
-class Bench(unittest.TestCase):
+class Measuring(unittest.TestCase):
     def measure(self, subject, *arguments, tokens="16"):
         done = railyard("bench", subject, "--json", "-", "--tokens", tokens, *SMALL, *arguments)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
@@ -164,6 +165,8 @@ class Bench(unittest.TestCase):
         self.assertIn("verified: yes", done.stderr)
         return document
 
+
+class Bench(Measuring):
     def test_throughput(self):
         document = self.measure("throughput", "--ranks", "2", "--peers", "memcpy", tokens="8,32")
         rows = [(result["operation"], result["tokens"]) for result in document["results"]]
@@ -237,6 +240,43 @@ class Bench(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("dispatch", done.stdout)
             self.assertEqual(validate_json.faults_of(SCHEMA, json.loads(path.read_text(encoding="utf-8"))), [])
+
+
+class Processes(Measuring):
+    def test_every_layout_is_verified_and_timed(self):
+        for subject, layout, codec in [("throughput", "rank_major", "bf16"), ("throughput", "expert_major", "fp8_e4m3"),
+                                       ("low-latency", "expert_slots", "fp8_e4m3_ue8m0")]:
+            with self.subTest(subject=subject, layout=layout, codec=codec):
+                document = self.measure(subject, "--launch", "processes", "--ranks", "3", "--layout", layout, "--codec", codec,
+                                        "--explain", "--peers", "memcpy", tokens="8,16")
+                self.assertEqual({result["launch"] for result in document["results"]}, {"processes"})
+
+    def test_a_failure_in_a_rank_has_status_1_and_its_message(self):
+        done = railyard("bench", "throughput", "--launch", "processes", "--tokens", str(1 << 24))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("RY-OUT-OF-MEMORY: 16777216 tokens on 2 ranks need about", done.stderr)
+
+    def test_a_rank_that_dies_ends_all(self):
+        measuring = subprocess.Popen([RAILYARD, "bench", "throughput", "--launch", "processes", "--ranks", "3", "--tokens", "8",
+                                      "--iterations", "1000000", "--hidden", "64"],
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        children = self.children_of(measuring.pid, 3)
+        os.kill(children[1], signal.SIGKILL)
+        _, messages = measuring.communicate(timeout=60)
+        self.assertEqual(measuring.returncode, 1)
+        self.assertIn("rank 1", messages)
+        for child in children:
+            self.assertFalse(pathlib.Path(f"/proc/{child}").exists())
+
+    @staticmethod
+    def children_of(process, count):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            children = pathlib.Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii").split()
+            if len(children) == count:
+                return sorted(map(int, children))
+            time.sleep(0.01)
+        raise AssertionError("the processes did not start")
 
 
 class Validator(unittest.TestCase):

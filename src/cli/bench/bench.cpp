@@ -3,7 +3,9 @@
 
 #include "cli/bench/limits.hpp"
 #include "cli/bench/plot.hpp"
+#include "cli/bench/processes.hpp"
 #include "cli/bench/sweep_chart.hpp"
+#include "cli/bench/together.hpp"
 #include "cli/output.hpp"
 #include "diagnostics/format.hpp"
 #if defined(RAILYARD_CUDA)
@@ -20,8 +22,6 @@ namespace {
 /// Rows in a sample of the encoder's speed.
 constexpr int kEncodeTokens = 256;
 
-}  // namespace
-
 void measure_link(World& world, Run& run) {
   const Options& options = run.options;
   for (const int tokens : options.tokens) {
@@ -37,7 +37,7 @@ void measure_link(World& world, Run& run) {
     result.tokens = tokens;
     result.times = Times{series.median(), series.p99()};
     result.gbps = gbps;
-    result.verified = copies.verified();
+    result.verified = holds_everywhere(world, copies.verified());
   }
   if (const FlagLatency flag = measure_flag(world, options); flag.measured) {
     run.limits.flag_us = flag.median_us;
@@ -61,14 +61,12 @@ void measure_link(World& world, Run& run) {
     result.tokens = kEncodeTokens;
     result.times = Times{rate.median_us, rate.p99_us};
     result.gbps = rate.gigabytes_per_second();
-    result.verified = rate.verified;
+    result.verified = holds_everywhere(world, rate.verified);
   }
 }
 
-void measure_host(std::FILE* stream, Run& run) {
+void measure_host(World& world, std::FILE* stream, Run& run) {
   const Options& options = run.options;
-  print_heading(stream, run);
-  World world = World::threads(options.ranks);
   if (options.subject == Subject::link) {
     measure_link(world, run);
     return;
@@ -84,6 +82,27 @@ void measure_host(std::FILE* stream, Run& run) {
   }
 }
 
+ExitStatus report(std::FILE* stream, const Run& run) {
+  const Options& options = run.options;
+  print_results(stream, run);
+  write_json(options.json, to_json(run));
+  if (!options.plot.empty()) {
+    write_text("--plot", options.plot, svg_of(chart_of(run)));
+  }
+  diagnostics::print(stream, "verified: {}\n", run.verified() ? "yes" : "no");
+  return run.verified() ? ExitStatus::verified : ExitStatus::failed;
+}
+
+/// Every process measures the same; rank 0's speaks.
+ExitStatus run_processes(std::FILE* stream, Run& run) {
+  return run_as_processes(run.options.ranks, [&](World& world, int rank) {
+    measure_host(world, rank == 0 ? stream : std::fopen("/dev/null", "w"), run);
+    return rank == 0 ? report(stream, run) : ExitStatus::verified;
+  });
+}
+
+}  // namespace
+
 ExitStatus run(const Options& options) {
   Run run;
   run.environment = Environment::detect();
@@ -94,19 +113,16 @@ ExitStatus run(const Options& options) {
 #if defined(RAILYARD_CUDA)
   if (options.device_kind() == DeviceKind::cuda) {
     measure_cuda(run);
-  } else {
-    measure_host(stream, run);
+    return report(stream, run);
   }
-#else
-  measure_host(stream, run);
 #endif
-  print_results(stream, run);
-  write_json(options.json, to_json(run));
-  if (!options.plot.empty()) {
-    write_text("--plot", options.plot, svg_of(chart_of(run)));
+  print_heading(stream, run);
+  if (options.launch == "processes") {
+    return run_processes(stream, run);
   }
-  diagnostics::print(stream, "verified: {}\n", run.verified() ? "yes" : "no");
-  return run.verified() ? ExitStatus::verified : ExitStatus::failed;
+  World world = World::threads(options.ranks);
+  measure_host(world, stream, run);
+  return report(stream, run);
 }
 
 }  // namespace railyard::cli::bench

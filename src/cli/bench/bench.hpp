@@ -18,7 +18,4 @@ namespace railyard::cli::bench {
 /// Adds the results for one count of tokens; explanations go to `stream`.
 void measure_exchange(World& world, int tokens, std::FILE* stream, Run& run);
 
-/// Adds the results of `link`.
-void measure_link(World& world, Run& run);
-
 }  // namespace railyard::cli::bench

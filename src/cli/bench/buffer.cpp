@@ -60,4 +60,20 @@ void fill_random(std::byte* data, DType dtype, std::size_t count, Random& random
   }
 }
 
+void fill_row(std::byte* data, std::uint64_t seed, const TensorOf& tensor, std::int64_t row) {
+  const std::uint64_t stream = (static_cast<std::uint64_t>(tensor.content) + 1) << 60U |
+                               static_cast<std::uint64_t>(tensor.slot) << 52U |
+                               static_cast<std::uint64_t>(tensor.rank) << 40U | static_cast<std::uint64_t>(row);
+  Random random(seed, stream);
+  fill_random(data, tensor.dtype, static_cast<std::size_t>(tensor.columns), random);
+}
+
+Buffer filled(std::uint64_t seed, const TensorOf& tensor, int rows) {
+  Buffer result(static_cast<std::size_t>(rows) * tensor.row_bytes());
+  for (int row = 0; row < rows; ++row) {
+    fill_row(result.data() + static_cast<std::size_t>(row) * tensor.row_bytes(), seed, tensor, row);
+  }
+  return result;
+}
+
 }  // namespace railyard::cli::bench

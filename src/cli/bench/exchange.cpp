@@ -4,6 +4,7 @@
 #include "cli/bench/explain.hpp"
 #include "cli/bench/limits.hpp"
 #include "cli/bench/session.hpp"
+#include "cli/bench/together.hpp"
 #include "cli/bench/verify.hpp"
 #include "diagnostics/format.hpp"
 
@@ -12,31 +13,6 @@
 
 namespace railyard::cli::bench {
 namespace {
-
-/// So many that the inputs alone, all ranks together, exceed the last-level cache, and with the received rows twice;
-/// but no more than exceed it eight times, where rows are much more than inputs.
-int slots_for(const Options& options, const Payload& payload, int tokens) {
-  const Placement placement = Placement::contiguous(options.experts, options.ranks);
-  std::vector<Choices> choices;
-  std::vector<const Choices*> sources;
-  for (int rank = 0; rank < options.ranks; ++rank) {
-    choices.push_back(choose_experts(options, tokens, rank, 0));
-  }
-  for (const Choices& own : choices) {
-    sources.push_back(&own);
-  }
-  std::size_t written_rows = 0;  // padding too
-  for (int rank = 0; rank < options.ranks; ++rank) {
-    const Arrivals arrivals = arrivals_at(options, placement, sources, rank, 0);
-    written_rows +=
-        options.layout == Layout::expert_major ? static_cast<std::size_t>(arrivals.needed) : arrivals.rows.size();
-  }
-  const std::size_t inputs = static_cast<std::size_t>(options.ranks) * static_cast<std::size_t>(tokens) *
-                             static_cast<std::size_t>(options.hidden) * size_of(payload.input);
-  const std::size_t touched = inputs + written_rows * payload.wire_row_bytes(options.hidden);
-  const int wanted = std::max(slots_beyond_cache(inputs, 1), slots_beyond_cache(touched, 2));
-  return std::min(wanted, slots_beyond_cache(touched, 8));
-}
 
 /// What the operations of one session move, by rank, mean over the slots.
 struct Volumes {
@@ -68,6 +44,9 @@ Volumes count_volumes(Session& session) {
       (*sums)[index] /= session.num_slots();
     }
   });
+  for (auto* sums : {&volumes.rows_sent, &volumes.dispatch_wire, &volumes.combine_wire}) {
+    gather_by_rank(session.world(), *sums);
+  }
   return volumes;
 }
 
@@ -145,7 +124,7 @@ class Measurement {
       peer.times = Times{series.median(), series.p99()};
       peer.gbps = gbps;
       peer.limit_ratio = 1.0;
-      peer.verified = copies.verified();
+      peer.verified = holds_everywhere(session_.world(), copies.verified());
     }
   }
 
@@ -161,12 +140,12 @@ bool verify(World& world, const Options& options, const Payload& payload, Sessio
     result = verify_against_reference(small);
   }
   result.add(verify_at_full_size(session));
-  return said_right(result);
+  return holds_everywhere(world, said_right(result));
 }
 
 void measure_payload(World& world, const Payload& payload, int tokens, bool first, std::FILE* stream, Run& run) {
   const Options& options = run.options;
-  Session session(world, options, payload, tokens, slots_for(options, payload, tokens));
+  Session session(world, options, payload, tokens, slots_beyond_cache(options, payload, tokens));
   const bool verified = verify(world, options, payload, session);
   const Volumes volumes = count_volumes(session);
   Measurement measurement(session, verified, run);

@@ -42,11 +42,12 @@ Counts count_rows(const Session& session, int rank) {
 
 /// Flat rows at `rank` that hold no token although they lie between rows that do.
 std::int64_t padding_rows(const Session& session, int rank) {
-  const Slot& slot = session.slot(rank, 0);
   if (session.options().layout != Layout::expert_major) {
     return 0;
   }
-  return slot.received.route.expert_offsets().as<std::int32_t>().back() - slot.received.route.num_rows();
+  const Arrivals arrivals =
+      arrivals_at(session.options(), session.placement(), session.choices(0), rank, session.capacity());
+  return arrivals.needed - static_cast<std::int64_t>(arrivals.rows.size());
 }
 
 void explain_bytes(const Session& session, std::FILE* stream) {

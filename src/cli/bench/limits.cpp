@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/limits.hpp"
 
+#include "cli/bench/together.hpp"
 #include "cli/environment.hpp"
 #include "codecs/codec.hpp"
 #include "codecs/implementation.hpp"
@@ -33,6 +34,7 @@ int slots_beyond_cache(std::size_t bytes, std::size_t times) {
 Copies::Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes)
     : slots_(slots_beyond_cache(
           2 * static_cast<std::size_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})), 2)),
+      most_bytes_(*std::max_element(bytes.begin(), bytes.end())),
       pairs_(bytes.size()) {
   world.run([&](Rank& rank) {
     const auto index = static_cast<std::size_t>(rank.index());
@@ -55,14 +57,6 @@ TimedWork Copies::timed() {
   }};
 }
 
-std::int64_t Copies::most_bytes() const {
-  std::size_t most = 0;
-  for (const std::vector<Pair>& own : pairs_) {
-    most = std::max(most, own.front().source.bytes());
-  }
-  return static_cast<std::int64_t>(most);
-}
-
 bool Copies::verified() const {
   return std::all_of(pairs_.begin(), pairs_.end(), [](const std::vector<Pair>& own) {
     return std::all_of(own.begin(), own.end(), [](const Pair& pair) {
@@ -81,7 +75,11 @@ FlagLatency measure_flag(World& world, const Options& options) {
   struct alignas(128) Flag {
     std::atomic<std::uint32_t> value{0};
   };
-  Flag flags[2];
+  struct Flags {
+    Flag of_rank[2];
+  };
+  const Shared<Flags> shared_flags(world);
+  Flag(&flags)[2] = shared_flags->of_rank;
   const auto wait_for = [](Flag& flag, std::uint32_t value) {
     for (int look = 0; flag.value.load(std::memory_order_acquire) != value; ++look) {
       if (look >= kSpins) {
@@ -114,6 +112,9 @@ FlagLatency measure_flag(World& world, const Options& options) {
       }
     }
   });
+  microseconds.resize(static_cast<std::size_t>(world.size() * samples));  // rank 0's come first
+  gather_by_rank(world, microseconds);
+  microseconds.resize(static_cast<std::size_t>(samples));
   const Series series(std::move(microseconds));
   return {series.median(), series.p99(), true};
 }
@@ -157,7 +158,7 @@ EncodeRate measure_encode(World& world, const Options& options, Codec codec, int
   std::vector<std::byte> scales(format.scale_bytes);
   const int last = (options.warmup + options.iterations - 1) % slots;
   for (const Memory& own : memory) {
-    for (std::size_t i = 0; i < rows; ++i) {
+    for (std::size_t i = 0; i < (own.inputs.empty() ? 0 : rows); ++i) {  // none: of another process
       scalar(own.inputs[static_cast<std::size_t>(last)].data() + i * input_row, row.data(), scales.data(),
              options.hidden);
       verified = verified && std::memcmp(row.data(), own.rows.data() + i * format.row_bytes, row.size()) == 0 &&

@@ -26,8 +26,8 @@ class Copies {
   [[nodiscard]] TimedWork timed();
   [[nodiscard]] int num_slots() const noexcept { return slots_; }
   /// Of the rank that copies most.
-  [[nodiscard]] std::int64_t most_bytes() const;
-  /// Whether every copy equals its source. After at least `num_slots()` iterations.
+  [[nodiscard]] std::int64_t most_bytes() const noexcept { return most_bytes_; }
+  /// Whether every copy of this process's ranks equals its source. After at least `num_slots()` iterations.
   [[nodiscard]] bool verified() const;
 
  private:
@@ -37,10 +37,11 @@ class Copies {
   };
 
   int slots_;
+  std::int64_t most_bytes_;
   std::vector<std::vector<Pair>> pairs_;  // [rank][slot]
 };
 
-/// One way of a flag between two threads, in microseconds: half of a round trip of release stores and acquire loads.
+/// One way of a flag between the first two ranks, in microseconds: half of a round trip of release stores and acquire loads.
 /// 0 if there is only one rank.
 struct FlagLatency {
   double median_us = 0.0;
@@ -59,7 +60,8 @@ struct EncodeRate {
   [[nodiscard]] double gigabytes_per_second() const { return static_cast<double>(bytes) / median_us * 1e-3; }
 };
 
-/// Every rank encodes `tokens` bf16 rows into `codec`, a rank per thread, input beyond the caches.
+/// Every rank encodes `tokens` bf16 rows into `codec`, a rank per thread, input beyond the caches; `verified`: those of
+/// this process.
 [[nodiscard]] EncodeRate measure_encode(World& world, const Options& options, Codec codec, int tokens);
 
 }  // namespace railyard::cli::bench

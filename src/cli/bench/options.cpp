@@ -63,15 +63,15 @@ void refuse_absent(const Options& options) {
   const auto refuse = [](std::string_view what, std::string_view instead) {
     throw UsageError(diagnostics::format("{} is not in this build; {}", what, instead), ErrorCode::unsupported);
   };
-  if (options.launch == "processes") {
-    refuse("--launch processes", "it has threads");
-  }
   const bool cuda = options.device_kind() == DeviceKind::cuda;
 #if !defined(RAILYARD_CUDA)
   if (cuda) {
     refuse("--device cuda", "it has host");
   }
 #endif
+  if (cuda && options.launch == "processes") {
+    refuse("--launch processes with --device cuda", "it has threads");
+  }
   if (cuda && options.mode() == Mode::low_latency) {
     refuse("low-latency with --device cuda", "it has host");
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/session.hpp"
 
+#include "cli/bench/limits.hpp"
 #include "cli/environment.hpp"
 #include "cli/rows.hpp"
 #include "codecs/row_format.hpp"
@@ -32,6 +33,29 @@ std::vector<Payload> payloads_of(Codec codec) {
     payloads.push_back({codec, DType::bf16, true});
   }
   return payloads;
+}
+
+int slots_beyond_cache(const Options& options, const Payload& payload, int tokens) {
+  const Placement placement = Placement::contiguous(options.experts, options.ranks);
+  std::vector<Choices> choices;
+  std::vector<const Choices*> sources;
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    choices.push_back(choose_experts(options, tokens, rank, 0));
+  }
+  for (const Choices& own : choices) {
+    sources.push_back(&own);
+  }
+  std::size_t written_rows = 0;  // padding too
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    const Arrivals arrivals = arrivals_at(options, placement, sources, rank, 0);
+    written_rows +=
+        options.layout == Layout::expert_major ? static_cast<std::size_t>(arrivals.needed) : arrivals.rows.size();
+  }
+  const std::size_t inputs = static_cast<std::size_t>(options.ranks) * static_cast<std::size_t>(tokens) *
+                             static_cast<std::size_t>(options.hidden) * size_of(payload.input);
+  const std::size_t touched = inputs + written_rows * payload.wire_row_bytes(options.hidden);
+  const int wanted = std::max(slots_beyond_cache(inputs, 1), slots_beyond_cache(touched, 2));
+  return std::min(wanted, slots_beyond_cache(touched, 8));
 }
 
 Session::Session(World& world, const Options& options, const Payload& payload, int tokens, int slots, SessionPlan plan)
@@ -91,22 +115,27 @@ GroupOptions Session::group_options(const SessionPlan& plan) const {
   return group;
 }
 
+TensorOf Session::tensor_of(Content content, int rank, int slot) const {
+  switch (content) {
+    case Content::scales:
+      return {content, rank, slot, scale_type(payload_.codec),
+              codecs::RowFormat::of(payload_.codec, options_.hidden).num_scales};
+    case Content::y:
+      return {content, rank, slot, payload_.output(), options_.hidden};
+    default:
+      return {content, rank, slot, payload_.input, options_.hidden};
+  }
+}
+
 void Session::fill(int rank) {
-  const auto tokens = static_cast<std::size_t>(tokens_);
-  const auto elements = tokens * static_cast<std::size_t>(options_.hidden);
   for (int index = 0; index < num_slots_; ++index) {
     Slot& own = slot(rank, index);
-    Random random(options_.seed, 1U << 30U | static_cast<std::uint64_t>(index * options_.ranks + rank));
-    own.x = Buffer(elements * size_of(payload_.input));
-    fill_random(own.x.data(), payload_.input, elements, random);
+    own.x = filled(options_.seed, tensor_of(Content::x, rank, index), tokens_);
     if (block_size(payload_.codec) > 0 && !payload_.quantise) {
-      const DType scale = scale_type(payload_.codec);
-      const auto count =
-          tokens * static_cast<std::size_t>(codecs::RowFormat::of(payload_.codec, options_.hidden).num_scales);
-      own.scales = Buffer(count * size_of(scale));
-      fill_random(own.scales.data(), scale, count, random);
+      own.scales = filled(options_.seed, tensor_of(Content::scales, rank, index), tokens_);
     }
-    own.out = Buffer(elements * size_of(payload_.output()));
+    own.out = Buffer(static_cast<std::size_t>(tokens_) * static_cast<std::size_t>(options_.hidden) *
+                     size_of(payload_.output()));
     std::fill_n(own.out.data(), own.out.bytes(), std::byte{0xFF});
   }
 }
@@ -201,12 +230,12 @@ void Session::make_expert_outputs(int rank) {
                 ? group(rank).allocate({rows.size(0), rows.size(1), hidden}, payload_.output(), stream(rank))
                 : group(rank).allocate({rows.size(0), hidden}, payload_.output(), stream(rank));
     own.y_image = begin_y(rank, index);
-    Random random(options_.seed, 1U << 31U | static_cast<std::uint64_t>(index * options_.ranks + rank));
+    const TensorOf y = tensor_of(Content::y, rank, index);
     const auto origins = own.delivery.origins.as<std::int64_t>();
     for (std::size_t row = 0; row < origins.size(); ++row) {
       if (std::bit_cast<Origin>(origins[row]).rank >= 0) {
-        fill_random(flat_row(own.y_image, static_cast<std::int64_t>(row)), payload_.output(),
-                    static_cast<std::size_t>(hidden), random);
+        const auto flat = static_cast<std::int64_t>(row);
+        fill_row(flat_row(own.y_image, flat), options_.seed, y, flat);
       }
     }
     end_y(rank, index);

@@ -33,7 +33,11 @@ struct Payload {
 /// The payloads that a codec is measured with: rows that have its type already, and for FP8 also bf16 rows to quantise.
 [[nodiscard]] std::vector<Payload> payloads_of(Codec codec);
 
-/// Everything but the tensors is the host's.
+/// So many slots that the inputs alone, all ranks together, exceed the last-level cache, and with the received rows
+/// twice; but no more than exceed it eight times, where rows are much more than inputs.
+[[nodiscard]] int slots_beyond_cache(const Options& options, const Payload& payload, int tokens);
+
+/// Everything but the tensors is the host's. Of a rank in another process only the choices are there.
 struct Slot {
   Choices choices;
   Buffer x;
@@ -87,6 +91,8 @@ class Session {
   }
   /// All ranks' choices in one slot.
   [[nodiscard]] std::vector<const Choices*> choices(int slot) const;
+  /// How rows of any rank are made; scales: of rows that are quantised already.
+  [[nodiscard]] TensorOf tensor_of(Content content, int rank, int slot) const;
 
   // The operations, each called by all ranks in their threads. What `slot` held before is the caller's to release.
   void release(int rank, int slot);

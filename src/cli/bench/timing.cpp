@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/timing.hpp"
 
+#include "cli/bench/together.hpp"
+
 #include <sched.h>
 
 #include <algorithm>
@@ -54,11 +56,12 @@ Series time_together(World& world, int warmup, int iterations, const TimedWork& 
 }
 
 std::vector<Series> time_in_turn(World& world, int warmup, int iterations, const std::vector<TimedWork>& works) {
-  using Table = std::vector<std::vector<double>>;  // [rank][iteration]
+  using Table = std::vector<double>;  // [rank][iteration]
   const auto count = static_cast<std::size_t>(iterations);
-  std::vector<Table> microseconds(works.size(),
-                                  Table(static_cast<std::size_t>(world.size()), std::vector<double>(count)));
-  StartLine line(world.size());
+  const auto ranks = static_cast<std::size_t>(world.size());
+  std::vector<Table> microseconds(works.size(), Table(ranks * count));
+  const Shared<StartLine> shared_line(world, world.size());
+  StartLine& line = *shared_line;
   world.run([&](Rank& rank) {
     try {
       for (int iteration = 0; iteration < warmup + iterations; ++iteration) {
@@ -71,8 +74,8 @@ std::vector<Series> time_in_turn(World& world, int warmup, int iterations, const
           works[work].work(rank.index(), iteration);
           const std::chrono::duration<double, std::micro> elapsed = Clock::now() - start;
           if (iteration >= warmup) {
-            microseconds[work][static_cast<std::size_t>(rank.index())][static_cast<std::size_t>(iteration - warmup)] =
-                elapsed.count();
+            microseconds[work][static_cast<std::size_t>(rank.index()) * count +
+                               static_cast<std::size_t>(iteration - warmup)] = elapsed.count();
           }
         }
       }
@@ -82,11 +85,11 @@ std::vector<Series> time_in_turn(World& world, int warmup, int iterations, const
     }
   });
   std::vector<Series> result;
-  for (const Table& table : microseconds) {
-    std::vector<double> slowest = table.front();
-    for (const std::vector<double>& rank : table) {
-      std::transform(rank.begin(), rank.end(), slowest.begin(), slowest.begin(),
-                     [](double left, double right) { return std::max(left, right); });
+  for (Table& table : microseconds) {
+    gather_by_rank(world, table);
+    std::vector<double> slowest(count);
+    for (std::size_t index = 0; index < table.size(); ++index) {
+      slowest[index % count] = std::max(slowest[index % count], table[index]);
     }
     result.emplace_back(std::move(slowest));
   }

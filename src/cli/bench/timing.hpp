@@ -11,8 +11,8 @@
 
 namespace railyard::cli::bench {
 
-/// Lets the threads of all ranks go at the same moment, again and again. Spins for a short while, then yields, so that
-/// more ranks than cores work too.
+/// Lets all ranks go at the same moment, again and again. Spins for a short while, then yields, so that more ranks than
+/// cores work too. Processes may share it.
 class StartLine {
  public:
   explicit StartLine(int ranks) noexcept : ranks_(ranks) {}

@@ -25,34 +25,32 @@ class ExpectedRow {
   explicit ExpectedRow(const Session& session)
       : session_(session),
         format_(codecs::RowFormat::of(session.payload().codec, session.options().hidden)),
+        x_(session.tensor_of(Content::x, 0, 0).row_bytes()),
         row_(format_.row_bytes),
         scales_(format_.scale_bytes) {}
 
-  /// Whether received row `row` is token `token` of `source`.
-  bool matches(const Delivery& received, std::int64_t row, const Slot& source, std::int32_t token) {
-    const auto index = static_cast<std::size_t>(token);
-    const std::byte* x = source.x.data() + index * row_bytes_of_input();
-    const std::byte* payload = x;
-    const std::byte* scales = scales_.data();
+  /// Whether received row `row` of `slot` is the placed one.
+  bool matches(const Delivery& received, int slot, const PlacedRow& placed) {
     const Payload& kind = session_.payload();
-    if (!kind.quantise && format_.scale_bytes > 0) scales = source.scales.data() + index * format_.scale_bytes;
+    const std::uint64_t seed = session_.options().seed;
+    fill_row(x_.data(), seed, session_.tensor_of(Content::x, placed.source, slot), placed.token);
     if (kind.quantise) {
       const auto& scalar = codecs::implementation(codecs::Level::scalar);
-      scalar.encode[index_of(kind.codec)][index_of(kind.input)](x, row_.data(), scales_.data(),
+      scalar.encode[index_of(kind.codec)][index_of(kind.input)](x_.data(), row_.data(), scales_.data(),
                                                                 session_.options().hidden);
-      payload = row_.data();
+    } else if (format_.scale_bytes > 0) {
+      fill_row(scales_.data(), seed, session_.tensor_of(Content::scales, placed.source, slot), placed.token);
     }
-    return std::memcmp(flat_row(received.rows, row), payload, format_.row_bytes) == 0 &&
-           (format_.scale_bytes == 0 || std::memcmp(flat_row(received.scales, row), scales, format_.scale_bytes) == 0);
+    const std::byte* payload = kind.quantise ? row_.data() : x_.data();
+    return std::memcmp(flat_row(received.rows, placed.row), payload, format_.row_bytes) == 0 &&
+           (format_.scale_bytes == 0 ||
+            std::memcmp(flat_row(received.scales, placed.row), scales_.data(), format_.scale_bytes) == 0);
   }
 
  private:
-  [[nodiscard]] std::size_t row_bytes_of_input() const {
-    return static_cast<std::size_t>(session_.options().hidden) * size_of(session_.payload().input);
-  }
-
   const Session& session_;
   codecs::RowFormat format_;
+  std::vector<std::byte> x_;
   std::vector<std::byte> row_;
   std::vector<std::byte> scales_;
 };
@@ -82,19 +80,11 @@ Comparison verify_rows(const Session& session, int rank, int slot) {
     const bool same =
         origin == wanted &&
         weight == choices[static_cast<std::size_t>(placed.source)]->weights[static_cast<std::size_t>(entry)] &&
-        expected.matches(received, placed.row, session.slot(placed.source, slot), placed.token);
+        expected.matches(received, slot, placed);
     result.count(same, [&] { return diagnostics::format("row {} at rank {}", placed.row, rank); });
   }
   return result;
 }
-
-/// One row that combine adds for a token.
-struct Contribution {
-  int rank = 0;
-  int k = 0;
-  const std::byte* row = nullptr;
-  float weight = 1.0F;
-};
 
 /// The contributions to each token of `rank`, by destination rank and k: in the order of the reduction.
 std::vector<std::vector<Contribution>> contributions_to(const Session& session, int rank, int slot) {
@@ -103,14 +93,15 @@ std::vector<std::vector<Contribution>> contributions_to(const Session& session, 
   const bool weighted = session.options().layout != Layout::rank_major;
   const auto top_k = static_cast<std::size_t>(session.options().top_k);
   for (int destination = 0; destination < session.options().ranks; ++destination) {
-    const TensorView& y = session.slot(destination, slot).y_image;
     for (const PlacedRow& placed :
          arrivals_at(session.options(), session.placement(), choices, destination, session.capacity()).rows) {
       if (placed.source == rank) {
         const std::size_t entry = static_cast<std::size_t>(placed.token) * top_k + static_cast<std::size_t>(placed.k);
         result[static_cast<std::size_t>(placed.token)].push_back(
-            {destination, placed.k, flat_row(y, placed.row),
-             weighted ? choices[static_cast<std::size_t>(rank)]->weights[entry] : 1.0F});
+            {.rank = destination,
+             .k = placed.k,
+             .row = placed.row,
+             .weight = weighted ? choices[static_cast<std::size_t>(rank)]->weights[entry] : 1.0F});
       }
     }
   }
@@ -124,20 +115,22 @@ std::vector<std::vector<Contribution>> contributions_to(const Session& session, 
 
 /// levels = rank, order = rank_ascending: each rank's rows are summed and rounded, then the partials are added.
 template <DType dtype>
-bool output_matches(const std::vector<Contribution>& contributions, const std::byte* output, int hidden,
-                    bool weighted) {
+bool is_sum(const std::vector<Contribution>& contributions, const std::byte* rows, const std::byte* output,
+            std::size_t hidden) {
   using Type = codecs::Element<dtype>;
   using Storage = typename Type::Storage;
-  for (std::size_t i = 0; i < static_cast<std::size_t>(hidden); ++i) {
+  const auto value_of = [&](std::size_t contribution, std::size_t i) {
+    Storage stored{};
+    std::memcpy(&stored, rows + (contribution * hidden + i) * sizeof(Storage), sizeof(Storage));
+    return Type::to_float(stored);
+  };
+  for (std::size_t i = 0; i < hidden; ++i) {
     float sum = 0.0F;
     for (std::size_t first = 0; first < contributions.size();) {
       float partial = 0.0F;
       std::size_t next = first;
       for (; next < contributions.size() && contributions[next].rank == contributions[first].rank; ++next) {
-        Storage stored{};
-        std::memcpy(&stored, contributions[next].row + i * sizeof(Storage), sizeof(Storage));
-        const float value = Type::to_float(stored);
-        partial = weighted ? std::fma(contributions[next].weight, value, partial) : value;
+        partial = std::fma(contributions[next].weight, value_of(next, i), partial);
       }
       sum += Type::to_float(Type::from_float(partial));
       first = next;
@@ -151,32 +144,49 @@ bool output_matches(const std::vector<Contribution>& contributions, const std::b
   return true;
 }
 
-bool token_matches(const Session& session, const std::vector<Contribution>& contributions, const std::byte* output) {
-  const int hidden = session.options().hidden;
-  const bool weighted = session.options().layout != Layout::rank_major;
-  switch (session.payload().output()) {
-    case DType::fp32:
-      return output_matches<DType::fp32>(contributions, output, hidden, weighted);
-    case DType::fp16:
-      return output_matches<DType::fp16>(contributions, output, hidden, weighted);
-    default:
-      return output_matches<DType::bf16>(contributions, output, hidden, weighted);
-  }
-}
-
 Comparison verify_outputs(const Session& session, int rank, int slot) {
   const Buffer& out = session.slot(rank, slot).out;
   const auto contributions = contributions_to(session, rank, slot);
   const std::size_t row_bytes = out.bytes() / static_cast<std::size_t>(session.tokens());
   Comparison result;
   for (std::size_t token = 0; token < contributions.size(); ++token) {
-    result.count(token_matches(session, contributions[token], out.data() + token * row_bytes),
+    result.count(is_sum_of(session.options(), session.tensor_of(Content::y, 0, slot), contributions[token],
+                           out.data() + token * row_bytes),
                  [&] { return diagnostics::format("the output of token {} of rank {}", token, rank); });
   }
   return result;
 }
 
 }  // namespace
+
+bool is_sum_of(const Options& options, TensorOf y, const std::vector<Contribution>& contributions,
+               const std::byte* output) {
+  std::vector<std::byte> rows(contributions.size() * y.row_bytes());
+  for (std::size_t index = 0; index < contributions.size(); ++index) {
+    y.rank = contributions[index].rank;
+    fill_row(rows.data() + index * y.row_bytes(), options.seed, y, contributions[index].row);
+  }
+  const auto hidden = static_cast<std::size_t>(options.hidden);
+  switch (y.dtype) {
+    case DType::fp32:
+      return is_sum<DType::fp32>(contributions, rows.data(), output, hidden);
+    case DType::fp16:
+      return is_sum<DType::fp16>(contributions, rows.data(), output, hidden);
+    default:
+      return is_sum<DType::bf16>(contributions, rows.data(), output, hidden);
+  }
+}
+
+Comparison compare_ranks(Session& session, const std::function<Comparison(int rank)>& compare) {
+  Comparison result;
+  std::mutex mutex;
+  session.world().run([&](Rank& rank) {
+    const Comparison own = compare(rank.index());
+    const std::lock_guard lock(mutex);
+    result.add(own);
+  });
+  return result;
+}
 
 bool said_right(const Comparison& comparison) {
   if (!comparison.equal()) {
@@ -198,18 +208,14 @@ Comparison verify_at_full_size(Session& session) {
       session.fetch_output(rank.index(), slot);
     }
   });
-  Comparison result;
-  std::mutex mutex;
-  session.world().run([&](Rank& rank) {
+  return compare_ranks(session, [&](int rank) {
+    Comparison result;
     for (int slot = 0; slot < session.num_slots(); ++slot) {
-      const Comparison rows = verify_rows(session, rank.index(), slot);
-      const Comparison outputs = verify_outputs(session, rank.index(), slot);
-      const std::lock_guard lock(mutex);
-      result.add(rows);
-      result.add(outputs);
+      result.add(verify_rows(session, rank, slot));
+      result.add(verify_outputs(session, rank, slot));
     }
+    return result;
   });
-  return result;
 }
 
 }  // namespace railyard::cli::bench

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/verify.hpp"
-#include "cli/rows.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -12,7 +11,10 @@ namespace {
 /// Elements that the reference may convert: about a second.
 constexpr std::int64_t kReferenceElements = 1 << 20;
 
-reference::Bytes bytes_of(const Buffer& buffer) { return {buffer.data(), buffer.data() + buffer.bytes()}; }
+reference::Bytes rows_of(const Session& session, Content content, int rank) {
+  const Buffer rows = filled(session.options().seed, session.tensor_of(content, rank, 0), session.tokens());
+  return {rows.data(), rows.data() + rows.bytes()};
+}
 
 reference::Config config_of(const Session& session) {
   const Options& options = session.options();
@@ -20,7 +22,7 @@ reference::Config config_of(const Session& session) {
   reference::Config config;
   for (int rank = 0; rank < options.ranks; ++rank) {
     config.experts_per_rank.push_back(session.placement().local_experts(rank));
-    config.capacity.push_back(session.slot(rank, 0).delivery.route.capacity());
+    config.capacity.push_back(session.capacity());
   }
   config.top_k = options.top_k;
   config.hidden = options.hidden;
@@ -36,10 +38,14 @@ reference::Config config_of(const Session& session) {
   return config;
 }
 
-reference::Bytes packed(const TensorView& rows, std::size_t row_bytes) {
-  reference::Bytes result(static_cast<std::size_t>(num_flat_rows(rows)) * row_bytes);
-  for (std::int64_t row = 0; row < num_flat_rows(rows); ++row) {
-    std::memcpy(result.data() + static_cast<std::size_t>(row) * row_bytes, flat_row(rows, row), row_bytes);
+/// What the experts of `rank` return for the rows that it must receive.
+reference::Bytes expert_rows(const Session& session, const reference::Delivered& received, int rank) {
+  const TensorOf y = session.tensor_of(Content::y, rank, 0);
+  reference::Bytes result(received.origins.size() * y.row_bytes());
+  for (std::size_t row = 0; row < received.origins.size(); ++row) {
+    if (received.origins[row].rank >= 0) {
+      fill_row(result.data() + row * y.row_bytes(), session.options().seed, y, static_cast<std::int64_t>(row));
+    }
   }
   return result;
 }
@@ -60,36 +66,38 @@ Comparison verify_against_reference(Session& session) {
     session.combine(rank.index(), 0);
     session.fetch_output(rank.index(), 0);
   });
-  const std::size_t row_bytes = static_cast<std::size_t>(options.hidden) * size_of(session.payload().output());
+  const bool has_scales = block_size(session.payload().codec) > 0 && !session.payload().quantise;
   std::vector<reference::Source> sources;
+  for (int rank = 0; rank < options.ranks; ++rank) {
+    const Choices& choices = session.slot(rank, 0).choices;
+    reference::Source& source = sources.emplace_back();
+    source.tokens = session.tokens();
+    source.ids.assign(choices.ids.begin(), choices.ids.end());
+    source.weights = choices.weights;
+    source.x = rows_of(session, Content::x, rank);
+    source.scales = has_scales ? rows_of(session, Content::scales, rank) : reference::Bytes{};
+  }
+  const reference::Config config = config_of(session);
+  const reference::Result expected = reference::dispatch(config, sources);
   reference::CombineInput input;
   input.y_dtype = session.payload().output();
   input.out_dtype = session.payload().output();
   for (int rank = 0; rank < options.ranks; ++rank) {
-    const Slot& slot = session.slot(rank, 0);
-    reference::Source& source = sources.emplace_back();
-    source.tokens = session.tokens();
-    source.ids.assign(slot.choices.ids.begin(), slot.choices.ids.end());
-    source.weights = slot.choices.weights;
-    source.x = bytes_of(slot.x);
-    source.scales = bytes_of(slot.scales);
-    input.y.push_back(packed(slot.y_image, row_bytes));
+    const reference::Delivered& received = expected.received[static_cast<std::size_t>(rank)];
+    input.y.push_back(expert_rows(session, received, rank));
     if (options.layout != Layout::rank_major) {
-      const auto weights = slot.delivery.weights.as<float>();
-      input.row_weights.emplace_back(weights.begin(), weights.end());
+      input.row_weights.push_back(received.weights);
     }
   }
-  const reference::Config config = config_of(session);
-  const reference::Result expected = reference::dispatch(config, sources);
   const std::vector<reference::Bytes> outputs = reference::combine(config, expected, input);
-  Comparison result;
-  for (int rank = 0; rank < options.ranks; ++rank) {
+  const std::size_t row_bytes = session.tensor_of(Content::y, 0, 0).row_bytes();
+  return compare_ranks(session, [&](int rank) {
     const Slot& slot = session.slot(rank, 0);
     const auto index = static_cast<std::size_t>(rank);
-    result.add(compare_dispatch(rank, slot.delivery, expected.received[index]));
+    Comparison result = compare_dispatch(rank, slot.delivery, expected.received[index]);
     result.add(compare_output(rank, std::span(slot.out.data(), slot.out.bytes()), outputs[index], row_bytes));
-  }
-  return result;
+    return result;
+  });
 }
 
 }  // namespace railyard::cli::bench
