@@ -12,6 +12,10 @@ set(RAILYARD_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, `address
 set(RAILYARD_CUDA OFF CACHE STRING "Build the CUDA backend: OFF, ON, or AUTO (when a CUDA compiler is found)")
 set_property(CACHE RAILYARD_CUDA PROPERTY STRINGS OFF ON AUTO)
 
+set(RAILYARD_MPI AUTO CACHE STRING
+  "Build the peer that `railyard bench --peers mpi` starts: OFF, ON, or AUTO (when MPI is found, without sanitizers)")
+set_property(CACHE RAILYARD_MPI PROPERTY STRINGS OFF ON AUTO)
+
 if(RAILYARD_CUDA STREQUAL "AUTO")
   include(CheckLanguage)
   check_language(CUDA)

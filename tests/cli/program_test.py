@@ -252,9 +252,10 @@ class Processes(Measuring):
                 self.assertEqual({result["launch"] for result in document["results"]}, {"processes"})
 
     def test_a_failure_in_a_rank_has_status_1_and_its_message(self):
-        done = railyard("bench", "throughput", "--launch", "processes", "--tokens", str(1 << 24))
+        done = railyard("bench", "throughput", "--launch", "processes", "--tokens", "200000", "--hidden", str(1 << 20),
+                        "--experts", "2", "--top-k", "1")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("RY-OUT-OF-MEMORY: 16777216 tokens on 2 ranks need about", done.stderr)
+        self.assertIn("RY-OUT-OF-MEMORY: 200000 tokens on 2 ranks need about", done.stderr)
 
     def test_a_rank_that_dies_ends_all(self):
         measuring = subprocess.Popen([RAILYARD, "bench", "throughput", "--launch", "processes", "--ranks", "3", "--tokens", "8",

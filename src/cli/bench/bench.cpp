@@ -2,6 +2,7 @@
 #include "cli/bench/bench.hpp"
 
 #include "cli/bench/limits.hpp"
+#include "cli/bench/mpi_peer.hpp"
 #include "cli/bench/plot.hpp"
 #include "cli/bench/processes.hpp"
 #include "cli/bench/sweep_chart.hpp"
@@ -82,8 +83,20 @@ void measure_host(World& world, std::FILE* stream, Run& run) {
   }
 }
 
-ExitStatus report(std::FILE* stream, const Run& run) {
+/// Peers that have measured without the limit beside them.
+void compare_with_limits(Run& run) {
+  for (Result& peer : run.peers) {
+    for (const MeasuredLimit& limit : run.limits.copies) {
+      if (!peer.limit_ratio && peer.times && limit.operation == peer.operation && limit.tokens == peer.tokens) {
+        peer.limit_ratio = peer.times->median_us / limit.median_us;
+      }
+    }
+  }
+}
+
+ExitStatus report(std::FILE* stream, Run& run) {
   const Options& options = run.options;
+  compare_with_limits(run);
   print_results(stream, run);
   write_json(options.json, to_json(run));
   if (!options.plot.empty()) {
@@ -117,6 +130,10 @@ ExitStatus run(const Options& options) {
   }
 #endif
   print_heading(stream, run);
+  if (options.peers_include("mpi")) {
+    std::fflush(stream);
+    run.peers = measure_mpi(options);
+  }
   if (options.launch == "processes") {
     return run_processes(stream, run);
   }

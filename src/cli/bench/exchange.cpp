@@ -114,7 +114,7 @@ class Measurement {
   void add_limit(const std::string& operation, const Copies& copies, const Series& series) {
     const double gbps = static_cast<double>(copies.most_bytes()) / series.median() * 1e-3;
     run_.limits.copies.push_back({operation, session_.tokens(), copies.most_bytes(), series.median(), gbps});
-    if (!session_.options().peers.empty()) {
+    if (session_.options().peers_include("memcpy")) {
       Result& peer = run_.peers.emplace_back();
       peer.name = "memcpy";
       peer.operation = operation;

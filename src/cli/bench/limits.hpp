@@ -41,8 +41,8 @@ class Copies {
   std::vector<std::vector<Pair>> pairs_;  // [rank][slot]
 };
 
-/// One way of a flag between the first two ranks, in microseconds: half of a round trip of release stores and acquire loads.
-/// 0 if there is only one rank.
+/// One way of a flag between the first two ranks, in microseconds: half of a round trip of release stores and acquire
+/// loads. 0 if there is only one rank.
 struct FlagLatency {
   double median_us = 0.0;
   double p99_us = 0.0;

@@ -22,7 +22,8 @@ bytes by as many threads, in turn with it.
 
 Examples:
   railyard bench low-latency --tokens 1,8,32,128 --json result.json
-  railyard bench low-latency --layout expert_slots --codec fp8_e4m3)";
+  railyard bench low-latency --layout expert_slots --codec fp8_e4m3
+  railyard bench low-latency --launch processes --peers mpi --tokens 16)";
 constexpr const char* kThroughputFooter =
     R"(Every result is verified against the reference before it is timed.
   host  all ranks at once, in turn with a memcpy of the same bytes by as many threads, which is the limit
@@ -34,6 +35,7 @@ constexpr const char* kThroughputFooter =
 Examples:
   railyard bench throughput --explain
   railyard bench throughput --layout expert_major --codec fp8_e4m3 --routing zipf --skew 1.2
+  railyard bench throughput --launch processes --peers mpi       beside an MPI program, which it starts
   railyard bench throughput --device cuda --experts 256 --codec fp8_e4m3 --json result.json
   railyard bench throughput --device cuda --experts 256 --sms 4,8,12,16,20,24 --plot sms.svg
   railyard bench throughput --device cuda --experts 256 --tokens 128,512,2048,8192 --peers nccl --plot tokens.svg
@@ -78,11 +80,10 @@ void refuse_absent(const Options& options) {
   if (cuda && options.explain) {
     refuse("--explain with --device cuda", "it has host");
   }
-  const std::string_view known = cuda ? "nccl" : "memcpy";
   for (const std::string& peer : options.peers) {
-    if (peer != known) {
+    if (cuda ? peer != "nccl" : peer != "memcpy" && peer != "mpi") {
       refuse(diagnostics::format("the peer '{}' of --peers with --device {}", peer, options.device),
-             diagnostics::format("it has {}", known));
+             cuda ? "it has nccl" : "it has memcpy and mpi");
     }
   }
   if (cuda && !options.peers.empty() && options.subject == Subject::link) {
@@ -102,6 +103,21 @@ void refuse_absent(const Options& options) {
     throw UsageError(diagnostics::format("--sms is {}; the host device has no SMs: it belongs to --device cuda",
                                          options.sms.front()),
                      ErrorCode::unsupported);
+  }
+}
+
+/// What the peer mpi compares with.
+void check_mpi(const Options& options) {
+  if (options.launch != "processes") {
+    throw UsageError("--peers mpi has ranks as processes; --launch is " + options.launch + " and must be processes");
+  }
+  if (options.subject == Subject::link) {
+    throw UsageError("--peers mpi has no link; throughput and low-latency have it", ErrorCode::unsupported);
+  }
+  if (options.layout != Layout::rank_major || block_size(options.codec) > 0) {
+    throw UsageError(diagnostics::format(
+        "--peers mpi exchanges rank_major rows of bf16, fp16 or fp32; --layout is {}, --codec is {}",
+        railyard::name(options.layout), railyard::name(options.codec)));
   }
 }
 
@@ -137,6 +153,9 @@ Options checked(const Parsed& parsed) {
   }
   if (options.peers_include("nccl") && options.layout != Layout::rank_major) {
     throw UsageError("--peers nccl exchanges rank_major rows; --layout is " + parsed.layout);
+  }
+  if (options.peers_include("mpi")) {
+    check_mpi(options);
   }
   return options;
 }
@@ -187,7 +206,8 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
   command.add_option("--iterations", options.iterations, "Iterations measured, for median and p99")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
-  command.add_option("--peers", options.peers, "Others to measure beside: memcpy (host), nccl (cuda)")->delimiter(',');
+  command.add_option("--peers", options.peers, "Others to measure beside: memcpy, mpi (host), nccl (cuda)")
+      ->delimiter(',');
   command.add_flag("--explain", options.explain, "Count the bytes, print the limit, and say where the time goes");
   command.add_option("--json", options.json,
                      "Write the result to this file; '-': to standard output, the rest to stderr");

@@ -107,11 +107,10 @@ void print_heading(std::FILE* stream, const Run& run) {
                      options.device_kind() == DeviceKind::cuda ? "GPUs" : "the host", run.environment.device,
                      run.environment.cores, run.environment.cache_bytes >> 20U);
   if (options.subject == Subject::link) {
-    diagnostics::print(stream, "{} ranks ({}), rows of {} elements\n", options.ranks, options.launch,
-                       options.hidden);
+    diagnostics::print(stream, "{} ranks ({}), rows of {} elements\n", options.ranks, options.launch, options.hidden);
   } else {
-    diagnostics::print(stream, "{} ranks ({}), hidden {}, top-{} of {} experts, {} routing, seed {}\n",
-                       options.ranks, options.launch, options.hidden, options.top_k, options.experts, name(options.routing),
+    diagnostics::print(stream, "{} ranks ({}), hidden {}, top-{} of {} experts, {} routing, seed {}\n", options.ranks,
+                       options.launch, options.hidden, options.top_k, options.experts, name(options.routing),
                        options.seed);
   }
   if (options.ranks > run.environment.cores && options.device_kind() == DeviceKind::host) {

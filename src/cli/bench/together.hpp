@@ -32,7 +32,7 @@ class Shared {
  public:
   template <typename... Arguments>
   explicit Shared(World& world, Arguments&&... arguments)
-      : memory_(world, sizeof(Value)), value_(new(memory_.data()) Value(std::forward<Arguments>(arguments)...)) {
+      : memory_(world, sizeof(Value)), value_(new (memory_.data()) Value(std::forward<Arguments>(arguments)...)) {
     static_assert(std::is_trivially_destructible_v<Value>);
     meet(world);
   }
