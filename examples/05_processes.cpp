@@ -16,8 +16,7 @@ constexpr int kHidden = 64;
 void exchange(railyard::Rank& rank) {
   const int ranks = rank.world_size();  // as many experts, one on each
   railyard::Group group(
-      rank,
-      {.num_experts = ranks, .max_top_k = ranks, .max_tokens = 1, .hidden = kHidden, .row_dtype = DType::fp32});
+      rank, {.num_experts = ranks, .max_top_k = ranks, .max_tokens = 1, .hidden = kHidden, .row_dtype = DType::fp32});
   const std::vector<float> x(kHidden, 1.0F);
   std::vector<float> out(kHidden);
   std::vector<std::int32_t> ids;
@@ -26,7 +25,7 @@ void exchange(railyard::Rank& rank) {
   auto in = group.dispatch(ConstTensorView(x.data(), DType::fp32, {1, kHidden}),
                            ConstTensorView(ids.data(), DType::int32, {1, ranks}));
   auto y = group.allocate({in.rows.size(0), kHidden}, DType::fp32);  // in the heap: peers read it in place
-  for (int i = 0; i < ranks * kHidden; ++i)  // expert number n multiplies by n + 1
+  for (int i = 0; i < ranks * kHidden; ++i)                          // expert number n multiplies by n + 1
     y.as<float>()[i] = static_cast<float>(rank.index() + 1) * in.rows.as<float>()[i];
   group.combine(y, in.route, TensorView(out.data(), DType::fp32, {1, kHidden})).check();
 

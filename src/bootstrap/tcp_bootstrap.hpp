@@ -17,8 +17,8 @@ namespace railyard::bootstrap {
 struct TcpRendezvous {
   int rank = 0;
   int size = 1;
-  std::string address;     // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
-  std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
+  std::string address;      // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
+  std::uint16_t port = 0;   // rank 0 listens there; 1 to 65535
   std::string secret = {};  // of this job; who presents another is refused. At most 256 bytes
 };
 

@@ -170,8 +170,8 @@ std::string run_case(const Case& chaos) {
       if (!is_victim) {
         place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
         place.require(late < 2 * kDeadline + kSlack,
-                      "told after " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) +
-                          " ms");
+                      "told after " +
+                          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) + " ms");
       }
     }
   };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A world whose ranks are processes, forked by the test. They meet through a page that they share, as they would through
-// a library that launched them.
+// A world whose ranks are processes, forked by the test. They meet through a page that they share, as they would
+// through a library that launched them.
 #pragma once
 
 #include "multi_rank/report.hpp"

@@ -29,8 +29,7 @@ Rendezvous at(const ReservedPort& port, int rank, int size) {
 // One dispatch of rank + 1 to every rank: what came from rank r is r + 1.
 bool exchanges(Rank& rank) {
   const int size = rank.world_size();
-  Group group(rank,
-              {.num_experts = size, .max_top_k = size, .max_tokens = 1, .hidden = 8, .row_dtype = DType::fp32});
+  Group group(rank, {.num_experts = size, .max_top_k = size, .max_tokens = 1, .hidden = 8, .row_dtype = DType::fp32});
   const std::vector<float> x(8, static_cast<float>(rank.index() + 1));
   std::vector<std::int32_t> ids;
   for (int expert = 0; expert < size; ++expert) ids.push_back(expert);
@@ -72,9 +71,7 @@ TEST(ProcessWorld, FromTheLaunchersVariables) {
 }
 
 TEST(ProcessWorld, ThroughACallersAllGather) {
-  EXPECT_EQ(error_of([] {
-              static_cast<void>(World::from_all_gather(1, 1, [](const void*, void*, std::size_t) {}));
-            }),
+  EXPECT_EQ(error_of([] { static_cast<void>(World::from_all_gather(1, 1, [](const void*, void*, std::size_t) {})); }),
             "RY-INVALID-ARGUMENT: rank 1 of a world of 1 ranks; a rank is in [0, size)");
   EXPECT_NE(error_of([] { static_cast<void>(World::from_all_gather(0, 1, nullptr)); }).find("RY-INVALID-ARGUMENT"),
             std::string::npos);
@@ -102,8 +99,9 @@ TEST(ProcessWorld, AnotherSecretIsRefusedAndLogged) {
       lines += line;
     };
     if (stranger) {
-      EXPECT_NE(error_of([&] { static_cast<void>(World::connect(rendezvous, options)); })
-                    .find("does not know this job's secret"),
+      EXPECT_NE(error_of([&] {
+                  static_cast<void>(World::connect(rendezvous, options));
+                }).find("does not know this job's secret"),
                 std::string::npos);
       return;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "symmetric_memory/available_memory.hpp"
 #include "symmetric_memory/shared_region.hpp"
+#include "symmetric_memory/available_memory.hpp"
 
 #include <railyard/error.hpp>
 
@@ -67,9 +67,7 @@ TEST(SharedRegion, MoreThanThereIsIsRefusedWithBothNumbers) {
   EXPECT_EQ(region.base()[2 * kMegabyte - 1], std::byte{0}) << "a refusal changes nothing";
 }
 
-TEST(SharedRegion, AddressSpaceThatIsNotThereIsRefused) {
-  EXPECT_THROW(SharedRegion(std::size_t{1} << 60), Error);
-}
+TEST(SharedRegion, AddressSpaceThatIsNotThereIsRefused) { EXPECT_THROW(SharedRegion(std::size_t{1} << 60), Error); }
 
 TEST(AvailableMemory, IsSomethingAndFollowsWhatIsTaken) {
   const std::size_t before = available_memory();
