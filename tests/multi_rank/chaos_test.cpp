@@ -14,16 +14,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <new>
-#include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace railyard::multi_rank {
 namespace {
@@ -81,9 +84,33 @@ struct Case {
   std::string text;
 };
 
-/// When the fault happened, for all processes to see.
+/// When the fault happened, and when the last survivor was told, for all processes to see.
 struct Shared {
   std::atomic<std::int64_t> fault_ns{0};
+  std::atomic<std::int64_t> slowest_ns{0};
+
+  void told_after(std::int64_t ns) {
+    for (std::int64_t seen = slowest_ns.load(); ns > seen && !slowest_ns.compare_exchange_weak(seen, ns);) {
+    }
+  }
+};
+
+/// How long the slowest survivor of each kind of fault waited for its error.
+struct Waits {
+  std::array<std::int64_t, kFaultNames.size()> faults{};
+  std::array<std::chrono::nanoseconds, kFaultNames.size()> slowest{};
+
+  void add(Fault fault, std::chrono::nanoseconds wait) {
+    const auto index = static_cast<std::size_t>(fault);
+    ++faults[index];
+    slowest[index] = std::max(slowest[index], wait);
+  }
+  void print() const {
+    for (std::size_t index = 0; index < kFaultNames.size(); ++index) {
+      std::printf("%-13s %3lld faults, slowest survivor told after %.1f ms\n", kFaultNames[index],
+                  static_cast<long long>(faults[index]), 1e-6 * static_cast<double>(slowest[index].count()));
+    }
+  }
 };
 
 std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
@@ -152,7 +179,7 @@ void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const Pla
   place.require(chaos.fault == Fault::wrong_ids || is_victim, "nothing was noticed");
 }
 
-std::string run_case(const Case& chaos) {
+std::string run_case(const Case& chaos, Waits& waits) {
   const Scenario scenario = plain_scenario({.ranks = chaos.ranks}, chaos.mode);
   const PlainRound plain = plain_round(scenario, 7, chaos.layout);
   void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -168,6 +195,7 @@ std::string run_case(const Case& chaos) {
       const auto late = std::chrono::nanoseconds(now_ns() - shared->fault_ns.load());
       const bool is_victim = rank.index() == chaos.victim;
       if (!is_victim) {
+        shared->told_after(late.count());
         place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
         place.require(late < 2 * kDeadline + kSlack,
                       "told after " +
@@ -188,6 +216,7 @@ std::string run_case(const Case& chaos) {
   if (chaos.fault == Fault::killed ? !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status != 0) {
     report.fail("the victim ended with status " + std::to_string(status) + of_victim.text());
   }
+  waits.add(chaos.fault, std::chrono::nanoseconds(shared->slowest_ns.load()));
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();
 }
@@ -202,7 +231,10 @@ TEST(Chaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
   const std::uint64_t cases = from_environment("RAILYARD_TEST_CASES", kCases);
   std::printf("seeds from %llu, %llu faults\n", static_cast<unsigned long long>(first),
               static_cast<unsigned long long>(cases));
-  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed)), "");
+  Waits waits;
+  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), waits), "");
+  std::printf("deadline 1000 ms\n");
+  waits.print();
 }
 
 }  // namespace
