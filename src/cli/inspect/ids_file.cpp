@@ -117,7 +117,7 @@ class TextIds final : public IdsFile {
       if (rest.size() > kMostLineBytes) {
         fail_here(diagnostics::format("longer than {} bytes; a token has at most {} ids", kMostLineBytes, kMostTopK));
       }
-      std::copy(rest.begin(), rest.end(), buffer_.begin());
+      std::memmove(buffer_.data(), rest.data(), rest.size());
       begin_ = 0;
       end_ = rest.size();
       const std::size_t count = bytes_.read(buffer_.data() + end_, buffer_.size() - end_);
