@@ -4,6 +4,7 @@
 #include "cli/demo/demo.hpp"
 #include "cli/environment.hpp"
 #include "cli/exit_status.hpp"
+#include "cli/inspect/inspect.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -25,6 +26,8 @@ constexpr const char* kExamples = R"(Examples:
   railyard bench throughput --device cuda --sms 8,16,24 --plot sms.svg
   railyard bench link                                    what this machine's memory and cores can do
   railyard bench link --device cuda                      what its GPUs and the links between them can do
+  railyard inspect --routing zipf --ranks 16 --domain-size 8    what a routing does to ranks and links
+  railyard inspect --ids ids.npy --experts 256 --ranks 8 --svg heat.svg
 
 Exit status: 0 all results verified, 1 a wrong result or a failure, 2 a command line that cannot be.
 Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG (docs/configuration.md).)";
@@ -62,10 +65,16 @@ int main(int argc, char** argv) {
   CLI::App* bench = app.add_subcommand("bench", "Measure operations, verified first, beside this machine's limits");
   const auto bench_options = railyard::cli::bench::add_options(*bench);
 
+  CLI::App* inspect = app.add_subcommand("inspect", "Count what a routing does to ranks, experts and links");
+  const auto inspect_options = railyard::cli::inspect::add_options(*inspect);
+
   try {
     app.parse(argc, argv);
     if (demo->parsed()) {
       return exit_code(railyard::cli::demo::run(demo_options()));
+    }
+    if (inspect->parsed()) {
+      return exit_code(railyard::cli::inspect::run(inspect_options()));
     }
     return exit_code(railyard::cli::bench::run(bench_options()));
   } catch (const CLI::Success& request) {  // --help, --version
