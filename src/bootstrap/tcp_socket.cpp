@@ -168,6 +168,7 @@ FileDescriptor accept_from(int listener, std::string& origin) {
 
 std::pair<FileDescriptor, std::uint16_t> reserve_loopback_port() {
   FileDescriptor socket = open_socket(AF_INET);
+  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no socket: {}", text_of(errno)));
   set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);  // so that the rank that listens may bind it too
   sockaddr_in address{};
   address.sin_family = AF_INET;
