@@ -26,6 +26,7 @@ if(RAILYARD_SANITIZE)
       "RAILYARD_SANITIZE is '${RAILYARD_SANITIZE}'; it takes nothing, 'address;undefined' or 'thread'")
   endif()
   list(JOIN RAILYARD_SANITIZE "," sanitizers)
+  target_compile_definitions(railyard_build_flags INTERFACE RAILYARD_SANITIZED=1)
   target_compile_options(railyard_build_flags INTERFACE
     -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -g1)
   target_link_options(railyard_build_flags INTERFACE -fsanitize=${sanitizers})

@@ -14,8 +14,8 @@ usage: scripts/test.sh [--all] [--filter REGEX] [--seed N] [--install] [--help]
 Builds the library in build/ and runs its tests on this machine; needs no GPU. Where there is one, it builds the CUDA
 part in build/cuda too and runs its tests. The last line says how many passed.
 
-  --all            also: the tests under AddressSanitizer with UndefinedBehaviorSanitizer, under ThreadSanitizer and
-                   built by clang; the CUDA part compiled without a GPU too; the fuzzers, briefly; clang-format;
+  --all            also: the tests built by clang with AddressSanitizer and UndefinedBehaviorSanitizer, and by g++ with
+                   ThreadSanitizer; the CUDA part compiled without a GPU too; the fuzzers, briefly; clang-format;
                    clang-tidy; a sample of five mutants
   --filter REGEX   only the tests whose names match (in every build); leaves out fuzzers, lint and mutants, and without
                    a GPU the CUDA part
@@ -101,7 +101,7 @@ build_and_test_cuda() {
 stages_total=2
 [ "$cuda" = no ] || stages_total=$((stages_total + 1 + (gpus > 0)))
 if [ "$all" = yes ]; then
-  stages_total=$((stages_total + 6))
+  stages_total=$((stages_total + 4))
   [ -n "$filter" ] || stages_total=$((stages_total + 5))
   echo "seed $seed (repeat with --seed $seed)"
 fi
@@ -119,11 +119,10 @@ if [ "$all" = yes ]; then
   export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
   export UBSAN_OPTIONS=print_stacktrace=1
   export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
-  build_and_test asan build/asan "AddressSanitizer and UndefinedBehaviorSanitizer"
-  build_and_test tsan build/tsan "ThreadSanitizer"
-  build_and_test clang build/clang "release, clang"
+  build_and_test asan build/asan "clang, AddressSanitizer and UndefinedBehaviorSanitizer"
+  build_and_test tsan build/tsan "g++, ThreadSanitizer"
   if [ -z "$filter" ]; then
-    stage "clang-tidy" tools/run_clang_tidy.py build/clang --jobs "$jobs" || true
+    stage "clang-tidy" tools/run_clang_tidy.py build/asan --jobs "$jobs" || true
     if stage "build: fuzzers" configure_and_build fuzz build/fuzz; then
       stage "fuzzers, 10 s each" scripts/lib/fuzz.sh build/fuzz/fuzzers 10 "$seed" || true
     else

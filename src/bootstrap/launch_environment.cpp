@@ -8,6 +8,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <string_view>
 
 namespace railyard::bootstrap {
@@ -47,7 +48,7 @@ int number_of(const Variable& variable, std::string_view launcher, int least, in
   return number;
 }
 
-Launcher find_launcher() {
+std::optional<Launcher> find_launcher() {
   const Launcher launchers[] = {
       {"torchrun",
        {"RANK", std::getenv("RANK")},
@@ -65,15 +66,19 @@ Launcher find_launcher() {
   for (const Launcher& launcher : launchers) {
     if (launcher.rank.value != nullptr) return launcher;
   }
-  throw Error(ErrorCode::environment,
-              "none of RANK (torchrun), OMPI_COMM_WORLD_RANK (Open MPI), SLURM_PROCID (Slurm) is set; ranks as "
-              "processes need a launcher");
+  return std::nullopt;
 }
 
 }  // namespace
 
 LaunchEnvironment read_launch_environment() {
-  const Launcher launcher = find_launcher();
+  const std::optional<Launcher> found = find_launcher();
+  if (!found) {
+    throw Error(ErrorCode::environment,
+                "none of RANK (torchrun), OMPI_COMM_WORLD_RANK (Open MPI), SLURM_PROCID (Slurm) is set; ranks as "
+                "processes need a launcher");
+  }
+  const Launcher& launcher = *found;
   LaunchEnvironment environment;
   environment.size = number_of(launcher.size, launcher.name, 1, kMaxRanks);
   environment.rank = number_of(launcher.rank, launcher.name, 0, environment.size - 1);
@@ -82,6 +87,11 @@ LaunchEnvironment read_launch_environment() {
   const int port = number_of({"MASTER_PORT", std::getenv("MASTER_PORT")}, launcher.name, 1, kMaxMasterPort);
   environment.port = static_cast<std::uint16_t>(port + 1);
   return environment;
+}
+
+std::string_view launcher_name() {
+  const std::optional<Launcher> launcher = find_launcher();
+  return launcher ? launcher->name : "";
 }
 
 }  // namespace railyard::bootstrap

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace railyard::bootstrap {
 
@@ -20,5 +21,8 @@ struct LaunchEnvironment {
 /// MASTER_PORT itself is left to torch, whose store listens there before or after Railyard does. RY-ENVIRONMENT names
 /// the variable that is missing or cannot be read, its value, and what is accepted.
 [[nodiscard]] LaunchEnvironment read_launch_environment();
+
+/// The launcher whose variables it reads: "torchrun", "Open MPI" or "Slurm"; empty if there is none.
+[[nodiscard]] std::string_view launcher_name();
 
 }  // namespace railyard::bootstrap

@@ -17,9 +17,9 @@ namespace railyard::bootstrap {
 struct TcpRendezvous {
   int rank = 0;
   int size = 1;
-  std::string address;     // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
-  std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
-  std::string secret;      // of this job; who presents another is refused. At most 256 bytes
+  std::string address;      // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
+  std::uint16_t port = 0;   // rank 0 listens there; 1 to 65535
+  std::string secret = {};  // of this job; who presents another is refused. At most 256 bytes
 };
 
 /// Collective: returns once all ranks have connected; rank 0 listens, the others try again until they reach it. Errors:

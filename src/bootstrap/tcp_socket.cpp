@@ -174,6 +174,21 @@ FileDescriptor accept_from(int listener, std::string& origin) {
   return socket;
 }
 
+std::pair<FileDescriptor, std::uint16_t> reserve_loopback_port() {
+  FileDescriptor socket = open_socket(AF_INET);
+  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no socket: {}", text_of(errno)));
+  set_option(socket.get(), SOL_SOCKET, SO_REUSEADDR, 1);  // so that the rank that listens may bind it too
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t bytes = sizeof(address);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
+      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &bytes) != 0) {
+    throw Error(ErrorCode::unsupported, diagnostics::format("no port of 127.0.0.1: {}", text_of(errno)));
+  }
+  return {std::move(socket), ntohs(address.sin_port)};
+}
+
 std::pair<FileDescriptor, FileDescriptor> make_socket_pair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {

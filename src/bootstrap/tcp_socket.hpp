@@ -27,6 +27,10 @@ namespace railyard::bootstrap {
 /// The next connection of a listener, and where it comes from; invalid, with errno, if there is none.
 [[nodiscard]] FileDescriptor accept_from(int listener, std::string& origin);
 
+/// A free port of 127.0.0.1, which the kernel gives to nobody who does not ask for it by number while the socket, which
+/// never listens, is open.
+[[nodiscard]] std::pair<FileDescriptor, std::uint16_t> reserve_loopback_port();
+
 /// Two connected stream sockets of this process.
 [[nodiscard]] std::pair<FileDescriptor, FileDescriptor> make_socket_pair();
 

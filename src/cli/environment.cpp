@@ -34,19 +34,6 @@ std::string compiler_name() {
 #endif
 }
 
-/// The text after `key` and a colon, in a file of "key : value" lines; empty if there is none.
-std::string field_of(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(':');
-    if (line.starts_with(key) && colon != std::string::npos) {
-      const std::size_t value = line.find_first_not_of(" \t", colon + 1);
-      return value == std::string::npos ? "" : line.substr(value);
-    }
-  }
-  return "";
-}
-
 /// Of the highest level that sysfs lists for core 0. Sizes there end in K.
 std::size_t last_level_cache_bytes() {
   std::size_t bytes = 0;
@@ -79,6 +66,18 @@ std::size_t available_memory_bytes() {
 }
 
 }  // namespace
+
+std::string field_of(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (line.starts_with(key) && colon != std::string::npos) {
+      const std::size_t value = line.find_first_not_of(" \t", colon + 1);
+      return value == std::string::npos ? "" : line.substr(value);
+    }
+  }
+  return "";
+}
 
 Environment Environment::detect() {
   Environment result;

@@ -22,6 +22,9 @@ struct Environment {
   [[nodiscard]] static Environment detect();
 };
 
+/// The text after `key` and a colon, in a file of "key : value" lines; empty if there is none.
+[[nodiscard]] std::string field_of(const char* path, const std::string& key);
+
 /// What `railyard --version` prints.
 [[nodiscard]] std::string version_text();
 

@@ -2,8 +2,10 @@
 // The program `railyard`.
 #include "cli/bench/bench.hpp"
 #include "cli/demo/demo.hpp"
+#include "cli/doctor/doctor.hpp"
 #include "cli/environment.hpp"
 #include "cli/exit_status.hpp"
+#include "cli/inspect/inspect.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -25,8 +27,12 @@ constexpr const char* kExamples = R"(Examples:
   railyard bench throughput --device cuda --sms 8,16,24 --plot sms.svg
   railyard bench link                                    what this machine's memory and cores can do
   railyard bench link --device cuda                      what its GPUs and the links between them can do
+  railyard inspect --routing zipf --ranks 16 --domain-size 8    what a routing does to ranks and links
+  railyard inspect --ids ids.npy --experts 256 --ranks 8 --svg heat.svg
+  railyard doctor                                        what is wrong with this machine, before a job finds out
+  railyard doctor --rendezvous node-7:29501              can ranks meet there?
 
-Exit status: 0 all results verified, 1 a wrong result or a failure, 2 a command line that cannot be.
+Exit status: 0 all results verified, 1 a wrong result, a failure or a problem found, 2 a command line that cannot be.
 Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG (docs/configuration.md).)";
 
 int exit_code(ExitStatus status) { return static_cast<int>(status); }
@@ -61,11 +67,21 @@ int main(int argc, char** argv) {
   const auto demo_options = railyard::cli::demo::add_options(*demo);
   CLI::App* bench = app.add_subcommand("bench", "Measure operations, verified first, beside this machine's limits");
   const auto bench_options = railyard::cli::bench::add_options(*bench);
+  CLI::App* doctor = app.add_subcommand("doctor", "Look for what is wrong with this machine, and say what to do");
+  const auto doctor_options = railyard::cli::doctor::add_options(*doctor);
+  CLI::App* inspect = app.add_subcommand("inspect", "Count what a routing does to ranks, experts and links");
+  const auto inspect_options = railyard::cli::inspect::add_options(*inspect);
 
   try {
     app.parse(argc, argv);
     if (demo->parsed()) {
       return exit_code(railyard::cli::demo::run(demo_options()));
+    }
+    if (inspect->parsed()) {
+      return exit_code(railyard::cli::inspect::run(inspect_options()));
+    }
+    if (doctor->parsed()) {
+      return exit_code(railyard::cli::doctor::run(doctor_options()));
     }
     return exit_code(railyard::cli::bench::run(bench_options()));
   } catch (const CLI::Success& request) {  // --help, --version

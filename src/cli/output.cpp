@@ -42,7 +42,9 @@ void write_text(std::string_view option, const std::string& path, const std::str
 
 void write_json(const std::string& json_path, const nlohmann::ordered_json& document) {
   if (!json_path.empty()) {
-    write_text("--json", json_path, document.dump(2) + "\n");
+    // Names and values of others' may be no UTF-8: they do not keep the rest from being written.
+    constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
+    write_text("--json", json_path, document.dump(2, ' ', false, kReplace) + "\n");
   }
 }
 

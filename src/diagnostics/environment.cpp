@@ -5,6 +5,9 @@
 
 #include <railyard/error.hpp>
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdlib>
@@ -50,15 +53,52 @@ int parse_debug(std::string_view value) {
   reject("RAILYARD_DEBUG", value, "0, 1");
 }
 
+struct Variable {
+  const char* name;
+  void (*read)(Environment& environment, std::string_view value);
+};
+
+constexpr std::array kVariables{
+    Variable{"RAILYARD_LOG", [](Environment& to, std::string_view value) { to.log_level = parse_log_level(value); }},
+    Variable{"RAILYARD_TIMEOUT_S", [](Environment& to, std::string_view value) { to.timeout = parse_timeout(value); }},
+    Variable{"RAILYARD_DEBUG", [](Environment& to, std::string_view value) { to.debug = parse_debug(value); }},
+    Variable{"RAILYARD_SECRET", [](Environment& to, std::string_view value) { to.secret = value; }},
+};
+
+void read(const Variable& variable, Environment& environment) {
+  if (const char* value = std::getenv(variable.name)) variable.read(environment, value);
+}
+
 }  // namespace
 
 Environment read_environment() {
   Environment environment;
-  if (const char* value = std::getenv("RAILYARD_LOG")) environment.log_level = parse_log_level(value);
-  if (const char* value = std::getenv("RAILYARD_TIMEOUT_S")) environment.timeout = parse_timeout(value);
-  if (const char* value = std::getenv("RAILYARD_DEBUG")) environment.debug = parse_debug(value);
-  if (const char* value = std::getenv("RAILYARD_SECRET")) environment.secret = value;
+  for (const Variable& variable : kVariables) read(variable, environment);
   return environment;
+}
+
+std::vector<std::string> environment_faults() {
+  std::vector<std::string> faults;
+  Environment environment;
+  for (const Variable& variable : kVariables) {
+    try {
+      read(variable, environment);
+    } catch (const Error& error) {
+      faults.emplace_back(error.what());
+    }
+  }
+  return faults;
+}
+
+std::vector<std::string> unread_variables() {
+  std::vector<std::string> names;
+  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    const std::string_view name = text.substr(0, text.find('='));
+    const bool known = std::ranges::any_of(kVariables, [&](const Variable& variable) { return name == variable.name; });
+    if (name.starts_with("RAILYARD_") && !known) names.emplace_back(name);
+  }
+  return names;
 }
 
 }  // namespace railyard::diagnostics

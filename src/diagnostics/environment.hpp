@@ -7,6 +7,7 @@
 #include <chrono>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace railyard::diagnostics {
 
@@ -19,5 +20,11 @@ struct Environment {
 
 /// Throws RY-ENVIRONMENT naming variable, value and what is accepted.
 [[nodiscard]] Environment read_environment();
+
+/// What read_environment throws, for each variable that it refuses.
+[[nodiscard]] std::vector<std::string> environment_faults();
+
+/// Variables that are set, begin with RAILYARD_, and are read by nothing: misspelt, perhaps.
+[[nodiscard]] std::vector<std::string> unread_variables();
 
 }  // namespace railyard::diagnostics

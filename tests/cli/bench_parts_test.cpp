@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/expected.hpp"
-#include "cli/bench/routing.hpp"
 #include "cli/bench/timing.hpp"
 #include "cli/bench/traffic.hpp"
 

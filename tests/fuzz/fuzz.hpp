@@ -14,6 +14,7 @@ namespace railyard::fuzz {
 void fuzz_routing(const std::uint8_t* data, std::size_t size);
 void fuzz_codecs(const std::uint8_t* data, std::size_t size);
 void fuzz_configuration(const std::uint8_t* data, std::size_t size);
+void fuzz_rendezvous(const std::uint8_t* data, std::size_t size);
 
 struct Difference : std::logic_error {
   using std::logic_error::logic_error;

@@ -27,6 +27,7 @@ void replay(void (*fuzz)(const std::uint8_t*, std::size_t), std::uint64_t inputs
 TEST(FuzzReplay, Routing) { replay(fuzz_routing, 4000, 400); }
 TEST(FuzzReplay, Codecs) { replay(fuzz_codecs, 600, 1400); }
 TEST(FuzzReplay, Configuration) { replay(fuzz_configuration, 4000, 120); }
+TEST(FuzzReplay, Rendezvous) { replay(fuzz_rendezvous, 300, 200); }
 
 }  // namespace
 }  // namespace railyard::fuzz

@@ -16,7 +16,7 @@ namespace railyard::multi_rank {
 namespace {
 
 constexpr std::uint64_t kShards = 8;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(RAILYARD_SANITIZED)
 constexpr std::uint64_t kCases = 160;
 #else
 constexpr std::uint64_t kCases = 1600;

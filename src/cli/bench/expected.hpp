@@ -2,7 +2,8 @@
 // Where rows must be, by plain loops over all ranks' ids: the check at full size, and the capacity to ask for.
 #pragma once
 
-#include "cli/bench/routing.hpp"
+#include "cli/bench/options.hpp"
+#include "cli/routing.hpp"
 
 #include <railyard/placement.hpp>
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/options.hpp"
 
-#include "cli/bench/routing.hpp"
 #include "cli/names.hpp"
 #include "diagnostics/format.hpp"
 
@@ -14,7 +13,6 @@ namespace railyard::cli::bench {
 namespace {
 
 constexpr int kMostSms = 64;  // GroupOptions::num_sms
-constexpr std::array kRoutings = {Routing::uniform, Routing::zipf, Routing::group_limited};
 
 constexpr const char* kHowOnTheHost =
     R"(Every result is verified, then all ranks are timed together; 'x limit' is the time over that of a memcpy of the same
@@ -126,26 +124,9 @@ Options checked(const Parsed& parsed) {
   refuse_absent(options);
   options.layout = value_of("--layout", parsed.layout, kLayouts);
   options.codec = value_of("--codec", parsed.codec, kCodecs);
-  options.routing = value_of("--routing", parsed.routing, kRoutings);
-  if (parsed.skew && options.routing != Routing::zipf) {
-    throw UsageError(diagnostics::format("--skew is {}; it belongs to --routing zipf, and the routing is {}",
-                                         *parsed.skew, parsed.routing));
-  }
-  options.skew = options.routing == Routing::zipf ? parsed.skew.value_or(1.0) : 0.0;
+  options.choose(parsed.routing, parsed.skew);
   if (options.hidden % 8 != 0) {
     throw UsageError(diagnostics::format("--hidden is {}; it takes multiples of 8", options.hidden));
-  }
-  if (options.top_k > options.experts) {
-    throw UsageError(diagnostics::format("--top-k is {}, more than the {} experts", options.top_k, options.experts));
-  }
-  if (options.routing == Routing::group_limited &&
-      (options.experts % kRoutingGroups != 0 ||
-       options.top_k > options.experts / kRoutingGroups * kRoutingKeptGroups)) {
-    throw UsageError(
-        diagnostics::format("--routing group-limited keeps {} of {} groups: --experts is {} and must be a multiple "
-                            "of {}, --top-k is {} and at most {}",
-                            kRoutingKeptGroups, kRoutingGroups, options.experts, kRoutingGroups, options.top_k,
-                            options.experts / kRoutingGroups * kRoutingKeptGroups));
   }
   if (options.tokens.empty()) {
     const bool large = options.device_kind() == DeviceKind::cuda;
@@ -224,18 +205,6 @@ std::string_view name(Subject subject) noexcept {
       return "low-latency";
     case Subject::link:
       return "link";
-  }
-  return "";
-}
-
-std::string_view name(Routing routing) noexcept {
-  switch (routing) {
-    case Routing::uniform:
-      return "uniform";
-    case Routing::zipf:
-      return "zipf";
-    case Routing::group_limited:
-      return "group-limited";
   }
   return "";
 }

@@ -2,6 +2,8 @@
 // The options of `railyard bench throughput|low-latency|link`. They are an interface: scripts depend on them.
 #pragma once
 
+#include "cli/routing.hpp"
+
 #include <railyard/types.hpp>
 
 #include <algorithm>
@@ -18,32 +20,21 @@ class App;
 namespace railyard::cli::bench {
 
 enum class Subject : std::uint8_t { throughput, low_latency, link };
-enum class Routing : std::uint8_t {
-  uniform,        // distinct experts, all equally likely
-  zipf,           // distinct experts, the i-th most popular with probability proportional to (i + 1)^-skew
-  group_limited,  // DeepSeek-V3's gate on random scores: 4 of 8 groups, then top-k
-};
 
-/// As the command line spells them.
+/// As the command line spells it.
 [[nodiscard]] std::string_view name(Subject subject) noexcept;
-[[nodiscard]] std::string_view name(Routing routing) noexcept;
 
-struct Options {
+struct Options : SyntheticRouting {  // the routing of every rank; its seed is also that of rows and weights
   Subject subject = Subject::throughput;
   int ranks = 2;
   std::string launch = "threads";
   std::string device = "host";
   std::vector<int> tokens;  // per rank; several: a sweep
   int hidden = 7168;
-  int experts = 64;
-  int top_k = 8;
   Layout layout = Layout::rank_major;
   Codec codec = Codec::bf16;
-  Routing routing = Routing::uniform;
-  double skew = 0.0;         // exponent of zipf; 0 otherwise
   std::vector<int> devices;  // of cuda, for the ranks in turn; empty: all that are there
   std::vector<int> sms;      // several: a sweep; empty: what the library takes
-  std::uint64_t seed = 1;
   int warmup = 5;
   int iterations = 50;
   std::vector<std::string> peers;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/plot.hpp"
 
+#include "cli/svg.hpp"
 #include "diagnostics/format.hpp"
 
 #include <algorithm>
@@ -11,6 +12,9 @@
 namespace railyard::cli::bench {
 namespace {
 
+using svg::line_of;
+using svg::text_at;
+
 constexpr double kWidth = 1060;
 constexpr double kHeight = 540;
 constexpr double kLeft = 80;
@@ -20,14 +24,6 @@ constexpr double kBottom = 60;
 constexpr double kLegendStep = 20;
 // Okabe and Ito's colors without yellow: they can be told apart with any color vision.
 constexpr std::array kColors = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"};
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    result += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : std::string(1, c);
-  }
-  return result;
-}
 
 /// 1, 2 or 5 times a power of ten, at least `step`.
 double round_step(double step) {
@@ -82,16 +78,6 @@ class Axis {
   double end_;
 };
 
-std::string text_at(double x, double y, const char* anchor, const std::string& text, const char* more = "") {
-  return diagnostics::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, anchor, more,
-                             escaped(text));
-}
-
-std::string line_of(double x1, double y1, double x2, double y2, const std::string& style) {
-  return diagnostics::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" {}/>\n", x1, y1, x2, y2,
-                             style);
-}
-
 std::string stroke_of(const Line& line) {
   return diagnostics::format("fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{}",
                              kColors[static_cast<std::size_t>(line.color) % kColors.size()],
@@ -111,62 +97,57 @@ std::vector<double> ticks_of(const Chart& chart, const Axis& axis) {
 
 std::string grid_of(const Chart& chart, const Axis& x, const Axis& y) {
   constexpr const char* kGrid = "stroke=\"#DDDDDD\"";
-  std::string svg;
+  std::string drawing;
   for (const double tick : ticks_of(chart, x)) {
-    svg += line_of(x(tick), kTop, x(tick), kHeight - kBottom, kGrid);
-    svg += text_at(x(tick), kHeight - kBottom + 18, "middle", diagnostics::format("{:.6g}", tick));
+    drawing += line_of(x(tick), kTop, x(tick), kHeight - kBottom, kGrid);
+    drawing += text_at(x(tick), kHeight - kBottom + 18, "middle", diagnostics::format("{:.6g}", tick));
   }
   for (const double tick : y.ticks()) {
-    svg += line_of(kLeft, y(tick), kWidth - kRight, y(tick), kGrid);
-    svg += text_at(kLeft - 8, y(tick) + 4, "end", diagnostics::format("{:.6g}", tick));
+    drawing += line_of(kLeft, y(tick), kWidth - kRight, y(tick), kGrid);
+    drawing += text_at(kLeft - 8, y(tick) + 4, "end", diagnostics::format("{:.6g}", tick));
   }
-  svg += diagnostics::format(
+  drawing += diagnostics::format(
       "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" stroke=\"#555555\"/>\n", kLeft,
       kTop, kWidth - kLeft - kRight, kHeight - kTop - kBottom);
-  svg += text_at((kLeft + kWidth - kRight) / 2, kHeight - 16, "middle", chart.x_label);
+  drawing += text_at((kLeft + kWidth - kRight) / 2, kHeight - 16, "middle", chart.x_label);
   const double middle = (kTop + kHeight - kBottom) / 2;
-  svg += text_at(20, middle, "middle", chart.y_label,
-                 diagnostics::format(" transform=\"rotate(-90 20 {:.1f})\"", middle).c_str());
-  return svg;
+  return drawing + svg::upward_text_at(20, middle, chart.y_label);
 }
 
 std::string lines_of(const Chart& chart, const Axis& x, const Axis& y) {
-  std::string svg;
+  std::string drawing;
   double legend = kTop + 10;
   for (const Line& line : chart.lines) {
     std::string points;
     for (const Point& point : line.points) {
       points += diagnostics::format("{:.1f},{:.1f} ", x(point.x), y(point.y));
       if (!line.dashed) {
-        svg += diagnostics::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x(point.x),
-                                   y(point.y), kColors[static_cast<std::size_t>(line.color) % kColors.size()]);
+        drawing += diagnostics::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\" fill=\"{}\"/>\n", x(point.x),
+                                       y(point.y), kColors[static_cast<std::size_t>(line.color) % kColors.size()]);
       }
     }
-    svg += diagnostics::format("<polyline points=\"{}\" {}/>\n", points, stroke_of(line));
+    drawing += diagnostics::format("<polyline points=\"{}\" {}/>\n", points, stroke_of(line));
     if (!line.name.empty()) {
       const double start = kWidth - kRight + 16;
-      svg += line_of(start, legend, start + 28, legend, stroke_of(line));
-      svg += text_at(start + 36, legend + 4, "start", line.name);
+      drawing += line_of(start, legend, start + 28, legend, stroke_of(line));
+      drawing += text_at(start + 36, legend + 4, "start", line.name);
       legend += kLegendStep;
     }
   }
-  return svg;
+  return drawing;
 }
 
 }  // namespace
 
 std::string svg_of(const Chart& chart) {
-  std::string svg = diagnostics::format(
-      "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
-      "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
-      kWidth, kHeight);
-  svg += text_at(kLeft, 28, "start", chart.title, " font-size=\"15\"");
+  std::string drawing = svg::begin(kWidth, kHeight);
+  drawing += text_at(kLeft, 28, "start", chart.title, " font-size=\"15\"");
   std::vector<Point> all;
   for (const Line& line : chart.lines) {
     all.insert(all.end(), line.points.begin(), line.points.end());
   }
   if (all.empty()) {
-    return svg + text_at(kWidth / 2, kHeight / 2, "middle", "nothing was measured") + "</svg>\n";
+    return drawing + text_at(kWidth / 2, kHeight / 2, "middle", "nothing was measured") + "</svg>\n";
   }
   const auto [left, right] =
       std::minmax_element(all.begin(), all.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
@@ -176,7 +157,7 @@ std::string svg_of(const Chart& chart) {
   const Axis x(left->x, right->x, logarithmic, kLeft + 12, kWidth - kRight - 12);
   const Axis y(logarithmic ? bottom->y / 1.3 : 0.0, top->y * (logarithmic ? 1.3 : 1.08), logarithmic, kHeight - kBottom,
                kTop);
-  return svg + grid_of(chart, x, y) + lines_of(chart, x, y) + "</svg>\n";
+  return drawing + grid_of(chart, x, y) + lines_of(chart, x, y) + "</svg>\n";
 }
 
 }  // namespace railyard::cli::bench

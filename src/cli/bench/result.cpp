@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/result.hpp"
 
+#include "cli/environment_json.hpp"
 #include "diagnostics/format.hpp"
 
 #include <nlohmann/json.hpp>
@@ -43,14 +44,6 @@ Json json_of(const Result& result, const Options& options) {
   row["limit_ratio"] = number_or_null(result.limit_ratio);
   row["verified"] = result.verified;
   return row;
-}
-
-Json json_of(const Environment& environment, const Options& options) {
-  return {{"device", environment.device},           {"device_kind", options.device},
-          {"driver", environment.system},           {"cores", environment.cores},
-          {"cache_bytes", environment.cache_bytes}, {"vector_instructions", environment.vector_level},
-          {"compiler", environment.compiler},       {"build_type", environment.build_type},
-          {"version", environment.version},         {"commit", environment.commit}};
 }
 
 Json json_of(const Options& options) {
@@ -144,7 +137,8 @@ void print_results(std::FILE* stream, const Run& run) {
 nlohmann::ordered_json to_json(const Run& run) {
   Json document;
   document["schema"] = 1;
-  document["environment"] = json_of(run.environment, run.options);
+  document["environment"] = cli::to_json(run.environment);
+  document["environment"]["device_kind"] = run.options.device;
   document["config"] = json_of(run.options);
   Json copies = Json::array();
   for (const MeasuredLimit& limit : run.limits.copies) {

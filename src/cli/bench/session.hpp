@@ -6,7 +6,6 @@
 #include "cli/bench/buffer.hpp"
 #include "cli/bench/expected.hpp"
 #include "cli/bench/options.hpp"
-#include "cli/bench/routing.hpp"
 #include "cli/compare.hpp"
 
 #include <railyard/exchange.hpp>

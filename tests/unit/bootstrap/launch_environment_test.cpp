@@ -71,6 +71,16 @@ TEST_F(LaunchEnvironmentTest, TorchrunBeforeOpenMpiBeforeSlurm) {
   EXPECT_EQ(read.port, 29501);
 }
 
+TEST_F(LaunchEnvironmentTest, NamesTheLauncher) {
+  EXPECT_EQ(launcher_name(), "");
+  set("SLURM_PROCID", "1");
+  EXPECT_EQ(launcher_name(), "Slurm");
+  set("OMPI_COMM_WORLD_RANK", "");
+  EXPECT_EQ(launcher_name(), "Open MPI");
+  set("RANK", "5");
+  EXPECT_EQ(launcher_name(), "torchrun");
+}
+
 TEST_F(LaunchEnvironmentTest, NamesWhatIsMissing) {
   EXPECT_NE(error().find("RY-ENVIRONMENT: none of RANK (torchrun), OMPI_COMM_WORLD_RANK"), std::string::npos);
   for (const char* name : {"WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"}) {

@@ -37,6 +37,23 @@ TEST(TcpProcesses, GatherAcrossEightProcesses) {
   });
 }
 
+TEST(TcpProcesses, TwoHundredRanksOfOneMachine) {
+  constexpr int kRanks = 200;
+  const ReservedPort port;
+  run_processes(kRanks, [&](int rank) {
+    auto self = make_tcp_bootstrap(port.rendezvous(rank, kRanks), 50s);
+    for (int round = 0; round < 3; ++round) {
+      const int mine = 1000 * round + rank;
+      std::vector<int> all(kRanks);
+      self->all_gather(&mine, all.data(), sizeof(mine), "hundreds", 50s);
+      for (int other = 0; other < kRanks; ++other) {
+        if (all[static_cast<std::size_t>(other)] != 1000 * round + other) return 1;
+      }
+    }
+    return 0;
+  });
+}
+
 TEST(TcpProcesses, AbortCrossesProcesses) {
   const ReservedPort port;
   run_processes(3, [&](int rank) {

@@ -4,6 +4,7 @@
 
 #include "bootstrap/file_descriptor.hpp"
 #include "bootstrap/tcp_bootstrap.hpp"
+#include "bootstrap/tcp_socket.hpp"
 
 #include <railyard/error.hpp>
 
@@ -21,35 +22,24 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace railyard::bootstrap {
 
 using namespace std::chrono_literals;
 
-/// A free port of 127.0.0.1 that the kernel gives to nobody who does not ask for it by number.
+/// A free port that stays free for these ranks.
 class ReservedPort {
  public:
-  ReservedPort() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    const int yes = 1;
-    ::setsockopt(socket_.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t bytes = sizeof(address);
-    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), bytes), 0);
-    EXPECT_EQ(::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&address), &bytes), 0);
-    port_ = ntohs(address.sin_port);
-  }
-
   [[nodiscard]] TcpRendezvous rendezvous(int rank, int size) const {
     return {.rank = rank, .size = size, .address = "127.0.0.1", .port = port_};
   }
   [[nodiscard]] std::uint16_t number() const { return port_; }
 
  private:
-  FileDescriptor socket_;  // bound, never listening: the rank that listens may bind it too
-  std::uint16_t port_ = 0;
+  std::pair<FileDescriptor, std::uint16_t> reserved_ = reserve_loopback_port();
+  std::uint16_t port_ = reserved_.second;
 };
 
 /// `function(rank)` on a thread each.

@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 namespace railyard::diagnostics {
 namespace {
@@ -61,6 +62,23 @@ TEST(Environment, RefusesWhatItCannotRead) {
   for (const char* value : {"", "2", "yes"}) {
     EXPECT_NE(refusal("RAILYARD_DEBUG", value).find("0, 1"), std::string::npos) << value;
   }
+}
+
+TEST(Environment, EveryFaultIsNamed) {
+  EXPECT_TRUE(environment_faults().empty());
+  const Variable log("RAILYARD_LOG", "loud");
+  const Variable timeout("RAILYARD_TIMEOUT_S", "2.5");
+  const Variable debug("RAILYARD_DEBUG", "x");
+  const std::vector<std::string> faults = environment_faults();
+  ASSERT_EQ(faults.size(), 2U);
+  EXPECT_TRUE(faults[0].starts_with("RY-ENVIRONMENT: RAILYARD_LOG=\"loud\"")) << faults[0];
+  EXPECT_TRUE(faults[1].starts_with("RY-ENVIRONMENT: RAILYARD_DEBUG=\"x\"")) << faults[1];
+}
+
+TEST(Environment, VariablesThatNothingReadsAreNamed) {
+  const Variable known("RAILYARD_LOG", "warn");
+  const Variable misspelt("RAILYARD_LOGS", "warn");
+  EXPECT_EQ(unread_variables(), std::vector<std::string>{"RAILYARD_LOGS"});
 }
 
 }  // namespace

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults of a process in the middle of a job: the others get one clear error in time, what they had before is right,
+// and nothing hangs.
+//   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
+//   RAILYARD_TEST_CASES  how many faults
+#include "api/test_hooks.hpp"
+#include "multi_rank/plain.hpp"
+#include "multi_rank/process_world.hpp"
+#include "multi_rank/random.hpp"
+
+#include <gtest/gtest.h>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace railyard::multi_rank {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using transports::Stage;
+using namespace std::chrono_literals;
+
+// Sanitizers, and machines with more to do than cores, are slow.
+constexpr auto kDeadline = 1s;
+constexpr auto kSlack = 8s;
+#if defined(RAILYARD_SANITIZED)
+constexpr std::uint64_t kCases = 24;
+#else
+constexpr std::uint64_t kCases = 120;
+#endif
+
+enum class Fault : std::uint8_t {
+  killed,        // SIGKILL
+  stopped,       // SIGSTOP, resumed after the others have given up
+  exits,         // _exit(0), without a word
+  throws,        // its function ends with an exception
+  other_config,  // its group has other options
+  wrong_ids,     // ids beyond the experts: a status, no failure
+};
+constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids"};
+constexpr std::array kStages{Stage::slot,  Stage::exchange, Stage::write,  Stage::arrival,
+                             Stage::place, Stage::pull,     Stage::readers};
+
+struct Case {
+  explicit Case(std::uint64_t seed) : random(seed) {
+    ranks = 2 + static_cast<int>(random.below(4));
+    victim = static_cast<int>(random.below(ranks));
+    fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::exits, Fault::throws,
+                           Fault::throws, Fault::stopped, Fault::other_config, Fault::wrong_ids});
+    stage = kStages[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(kStages.size())))];
+    before = static_cast<int>(random.below(4));
+    mode = random.chance(50) ? Mode::throughput : Mode::low_latency;
+    if (mode == Mode::throughput && stage == Stage::place) stage = Stage::pull;  // it is not entered
+    layout = static_cast<Layout>(random.below(3));
+    text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
+           " " + kFaultNames[static_cast<std::size_t>(fault)] + " after " + std::to_string(before) +
+           " rounds at stage " + std::string(name(stage)) + ", " + std::string(railyard::name(mode)) + ", " +
+           std::string(railyard::name(layout));
+  }
+
+  Random random;
+  int ranks;
+  int victim;
+  Fault fault;
+  Stage stage;
+  int before;  // rounds without the fault
+  Mode mode;
+  Layout layout;
+  std::string text;
+};
+
+/// When the fault happened, and when the last survivor was told, for all processes to see.
+struct Shared {
+  std::atomic<std::int64_t> fault_ns{0};
+  std::atomic<std::int64_t> slowest_ns{0};
+
+  void told_after(std::int64_t ns) {
+    for (std::int64_t seen = slowest_ns.load(); ns > seen && !slowest_ns.compare_exchange_weak(seen, ns);) {
+    }
+  }
+};
+
+/// How long the slowest survivor of each kind of fault waited for its error.
+struct Waits {
+  std::array<std::int64_t, kFaultNames.size()> faults{};
+  std::array<std::chrono::nanoseconds, kFaultNames.size()> slowest{};
+
+  void add(Fault fault, std::chrono::nanoseconds wait) {
+    const auto index = static_cast<std::size_t>(fault);
+    ++faults[index];
+    slowest[index] = std::max(slowest[index], wait);
+  }
+  void print() const {
+    for (std::size_t index = 0; index < kFaultNames.size(); ++index) {
+      std::printf("%-13s %3lld faults, slowest survivor told after %.1f ms\n", kFaultNames[index],
+                  static_cast<long long>(faults[index]), 1e-6 * static_cast<double>(slowest[index].count()));
+    }
+  }
+};
+
+std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+
+[[noreturn]] void leave_mid_operation() { throw std::runtime_error("a bug"); }
+
+void commit(Fault fault, Shared& shared) {
+  shared.fault_ns.store(now_ns());
+  switch (fault) {
+    case Fault::killed:
+      ::raise(SIGKILL);
+      break;
+    case Fault::stopped:
+      ::raise(SIGSTOP);
+      break;
+    case Fault::exits:
+      ::_exit(0);
+    case Fault::throws:
+      leave_mid_operation();
+    case Fault::other_config:
+    case Fault::wrong_ids:
+      break;
+  }
+}
+
+/// What a survivor may be told: by the protocol's deadline, or by the rendezvous that a process has gone.
+bool is_clear(const Error& error, const Case& chaos) {
+  const std::string text = error.what();
+  const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
+                    error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
+  return code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos;
+}
+
+GroupOptions options_of(const Case& chaos, const Scenario& scenario, const TestHooks& hooks, bool is_victim) {
+  GroupOptions options = scenario.options;
+  options.testing = &hooks;
+  if (is_victim && chaos.fault == Fault::other_config) options.max_top_k += 1;
+  return options;
+}
+
+void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, Shared& shared,
+              const Place& place) {
+  const bool is_victim = rank.index() == chaos.victim;
+  bool armed = false;
+  TestHooks hooks;
+  hooks.at_stage = [&](Stage at) {
+    if (armed && at == chaos.stage) {
+      armed = false;
+      commit(chaos.fault, shared);
+    }
+  };
+  if (chaos.fault == Fault::other_config) shared.fault_ns.store(now_ns());
+  Group group(rank, options_of(chaos, scenario, hooks, is_victim));
+  for (int round = 0; round < chaos.before; ++round) round_trip(place, group, scenario, plain, rank.device());
+  if (chaos.fault == Fault::wrong_ids) {
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(scenario.options.max_top_k), 0);
+    if (is_victim) ids.front() = scenario.options.num_experts + 7;
+    const Route route = group.route(ConstTensorView(ids.data(), DType::int32, {1, scenario.options.max_top_k}));
+    place.require(route.status().code == ErrorCode::invalid_id && route.status().rank == chaos.victim,
+                  "ids beyond the experts are no status that names the rank");
+  }
+  group.set_timeout(kDeadline);
+  armed = is_victim;
+  // Until the victim is needed, results are right; then it is named.
+  for (int round = 0; round < 6; ++round) round_trip(place, group, scenario, plain, rank.device());
+  place.require(chaos.fault == Fault::wrong_ids || is_victim, "nothing was noticed");
+}
+
+std::string run_case(const Case& chaos, Waits& waits) {
+  const Scenario scenario = plain_scenario({.ranks = chaos.ranks}, chaos.mode);
+  const PlainRound plain = plain_round(scenario, 7, chaos.layout);
+  void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return "no shared page";
+  auto* const shared = new (memory) Shared;
+  Report report;
+  const WorldOptions options{.timeout = 2 * kDeadline, .log_level = LogLevel::off};
+  const auto body = [&](Rank& rank) {
+    const Place place{&report, "rank " + std::to_string(rank.index())};
+    try {
+      run_rank(rank, chaos, scenario, plain, *shared, place);
+    } catch (const Error& error) {
+      const auto late = std::chrono::nanoseconds(now_ns() - shared->fault_ns.load());
+      const bool is_victim = rank.index() == chaos.victim;
+      if (!is_victim) {
+        shared->told_after(late.count());
+        place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
+        place.require(late < 2 * kDeadline + kSlack,
+                      "told after " +
+                          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) + " ms");
+      }
+    }
+  };
+  ProcessWorld world(chaos.ranks, options, body, report);
+  for (int rank = 0; rank < chaos.ranks; ++rank) {
+    if (rank == chaos.victim) continue;
+    if (const int status = world.finish(rank, report); status != 0) {
+      report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
+    }
+  }
+  ::kill(world.process(chaos.victim), SIGCONT);
+  Report of_victim;  // what it says is its own affair, as long as it ends
+  const int status = world.finish(chaos.victim, of_victim);
+  if (chaos.fault == Fault::killed ? !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status != 0) {
+    report.fail("the victim ended with status " + std::to_string(status) + of_victim.text());
+  }
+  waits.add(chaos.fault, std::chrono::nanoseconds(shared->slowest_ns.load()));
+  ::munmap(memory, sizeof(Shared));
+  return report.ok() ? "" : chaos.text + report.text();
+}
+
+std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::stoull(text);
+}
+
+TEST(Chaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
+  const std::uint64_t first = from_environment("RAILYARD_TEST_SEED", std::random_device{}());
+  const std::uint64_t cases = from_environment("RAILYARD_TEST_CASES", kCases);
+  std::printf("seeds from %llu, %llu faults\n", static_cast<unsigned long long>(first),
+              static_cast<unsigned long long>(cases));
+  Waits waits;
+  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), waits), "");
+  std::printf("deadline 1000 ms\n");
+  waits.print();
+}
+
+}  // namespace
+}  // namespace railyard::multi_rank

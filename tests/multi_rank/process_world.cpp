@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "multi_rank/process_world.hpp"
+
+#include "multi_rank/backend.hpp"
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+namespace railyard::multi_rank {
+namespace {
+
+constexpr int kMaxCalls = 2;  // World::from_all_gather makes as many
+constexpr std::size_t kMaxBytes = 1024;
+
+/// What a child tells its parent: the untouched rows, a line break, and the failures.
+std::string pack(const Report& report) { return std::to_string(report.untouched_rows()) + '\n' + report.text(); }
+
+void unpack(const std::string& text, Report& report) {
+  const std::size_t line = text.find('\n');
+  if (line == std::string::npos) return;
+  report.count_untouched_rows(std::stoll(text.substr(0, line)));
+  if (line + 1 < text.size()) report.fail(text.substr(line + 1));
+}
+
+}  // namespace
+
+/// All-gather through memory that forked processes share.
+class ProcessWorld::SharedPage {
+ public:
+  explicit SharedPage(int size) : size_(size) {}
+  [[nodiscard]] int size() const { return size_; }
+
+  void all_gather(int rank, int call, const void* mine, void* all, std::size_t bytes) {
+    if (call >= kMaxCalls || bytes > kMaxBytes) throw std::logic_error("the shared page is too small");
+    Call& meeting = calls_[static_cast<std::size_t>(call)];
+    std::memcpy(meeting.blocks[static_cast<std::size_t>(rank)].data(), mine, bytes);
+    meeting.arrived.fetch_add(1, std::memory_order_release);
+    while (meeting.arrived.load(std::memory_order_acquire) < size_) std::this_thread::yield();
+    for (std::size_t other = 0; other < static_cast<std::size_t>(size_); ++other) {
+      std::memcpy(static_cast<std::byte*>(all) + other * bytes, meeting.blocks[other].data(), bytes);
+    }
+  }
+
+ private:
+  struct Call {
+    std::atomic<int> arrived{0};
+    std::array<std::array<std::byte, kMaxBytes>, ProcessWorld::kMaxRanks> blocks{};
+  };
+  const int size_;
+  std::array<Call, kMaxCalls> calls_;
+};
+
+ProcessWorld::ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body,
+                           Report& report)
+    : report_(report) {
+  void* const memory = ::mmap(nullptr, sizeof(SharedPage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  page_ = new (memory) SharedPage(ranks);
+  for (int rank = 0; rank < ranks; ++rank) children_.push_back(start(rank, options, body));
+}
+
+ProcessWorld::~ProcessWorld() {
+  for (const Child& child : children_) {
+    if (child.output >= 0) ::close(child.output);
+  }
+  ::munmap(page_, sizeof(SharedPage));
+}
+
+ProcessWorld::Child ProcessWorld::start(int rank, const WorldOptions& options, const std::function<void(Rank&)>& body) {
+  int ends[2];
+  if (::pipe(ends) != 0) throw std::runtime_error("no pipe");
+  const pid_t process = ::fork();
+  if (process < 0) throw std::runtime_error("no process");
+  if (process > 0) {
+    ::close(ends[1]);
+    return {process, ends[0]};
+  }
+  ::alarm(static_cast<unsigned>(3 * case_deadline().count()));
+  int call = 0;
+  const auto all_gather = [&](const void* mine, void* all, std::size_t bytes) {
+    page_->all_gather(rank, call++, mine, all, bytes);
+  };
+  try {
+    World::from_all_gather(rank, page_->size(), all_gather, options).run(body);
+  } catch (const std::exception& error) {
+    report_.fail(std::string("threw ") + error.what());
+  }
+  const std::string text = pack(report_);
+  for (std::size_t sent = 0; sent < text.size();) {
+    const ssize_t bytes = ::write(ends[1], text.data() + sent, text.size() - sent);
+    if (bytes <= 0) ::_exit(2);
+    sent += static_cast<std::size_t>(bytes);
+  }
+  ::_exit(0);
+}
+
+int ProcessWorld::finish(int rank, Report& report) {
+  Child& child = children_[static_cast<std::size_t>(rank)];
+  std::string text;
+  std::array<char, 4096> part{};
+  for (ssize_t bytes = 0; (bytes = ::read(child.output, part.data(), part.size())) > 0;) {
+    text.append(part.data(), static_cast<std::size_t>(bytes));
+  }
+  ::close(child.output);
+  child.output = -1;
+  int status = 0;
+  ::waitpid(child.process, &status, 0);
+  unpack(text, report);
+  return status;
+}
+
+}  // namespace railyard::multi_rank

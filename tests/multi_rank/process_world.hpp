@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A world whose ranks are processes, forked by the test. They meet through a page that they share, as they would
+// through a library that launched them.
+#pragma once
+
+#include "multi_rank/report.hpp"
+
+#include <railyard/world.hpp>
+
+#include <sys/types.h>
+
+#include <functional>
+#include <vector>
+
+namespace railyard::multi_rank {
+
+class ProcessWorld {
+ public:
+  static constexpr int kMaxRanks = 16;
+
+  /// Forks a process per rank; each runs `body` in its world, and tells what its copy of `report` holds then, and what
+  /// was thrown.
+  /// A process that hangs is killed after three case deadlines. The caller has no other thread.
+  ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report);
+  ~ProcessWorld();
+  ProcessWorld(const ProcessWorld&) = delete;
+  ProcessWorld& operator=(const ProcessWorld&) = delete;
+
+  [[nodiscard]] pid_t process(int rank) const { return children_[static_cast<std::size_t>(rank)].process; }
+  /// Waits until the rank's process has ended, adds what it reported to `report`, and returns its status (waitpid).
+  [[nodiscard]] int finish(int rank, Report& report);
+
+ private:
+  class SharedPage;
+  struct Child {
+    pid_t process = 0;
+    int output = -1;
+  };
+
+  [[nodiscard]] Child start(int rank, const WorldOptions& options, const std::function<void(Rank&)>& body);
+
+  Report& report_;  // of a child: its own copy
+  SharedPage* page_;
+  std::vector<Child> children_;  // by rank
+};
+
+}  // namespace railyard::multi_rank
