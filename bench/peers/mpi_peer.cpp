@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The peer `mpi` of `railyard bench`: the same exchange as pack, MPI_Alltoallv and reduce, started by it under mpirun
 // with the same options. What is measured is written as an MPI program would be that wants to be fast: a token's row
-// goes once to each rank, rows land where they stay, own rows and own partial sums are never sent, rows of experts are
-// sent from where they are, and the reduction is Railyard's. Everything that both need (inputs, routing, expected
-// values, statistics) is Railyard's own code. Rank 0 writes JSON to standard output.
+// goes once to each rank, rows land where they stay, own rows are never sent, and the reduction is Railyard's. Combine
+// is measured twice: with the rows of experts packed first, which an MPI program must where they are not ordered by
+// rank, and sent from where they are. Everything that both need (inputs, routing, expected values, statistics) is
+// Railyard's own code. Rank 0 writes JSON to standard output.
 #include "cli/bench/session.hpp"
 #include "cli/bench/timing.hpp"
 #include "cli/bench/verify.hpp"
@@ -89,9 +90,12 @@ class MpiExchange {
         sum_(codecs::sum_rows(payload_.output(), payload_.output(), codecs::Stores::streaming)),
         slots_(at(slots_beyond_cache(options, payload_, tokens))) {
     std::size_t most_sent = 0;
+    std::size_t most_received = 0;
     for (std::size_t index = 0; index < slots_.size(); ++index) {
       most_sent = std::max(most_sent, prepare(slots_[index], static_cast<int>(index)));
+      most_received = std::max(most_received, slots_[index].y.bytes());
     }
+    packed_y_ = Buffer(most_received);
     send_rows_ = Buffer(most_sent * row_bytes_);
     send_metadata_ = Buffer(most_sent * words_ * sizeof(std::int32_t));
   }
@@ -115,10 +119,20 @@ class MpiExchange {
     exchange(send_metadata_, slot.sent, slot.metadata, slot.received, metadata_type_);
   }
 
-  /// Rows of experts go back as they came and are summed by token, by rank.
-  void combine(int index) {
+  /// Rows of experts go back as they came, packed or from where they are, and are summed by token, by rank.
+  void combine(int index, bool packed) {
     PeerSlot& slot = slots_[at(index)];
-    exchange(slot.y, slot.received, send_rows_, slot.sent, row_type_);
+    if (packed) {
+      for (std::size_t destination = 0; destination < ranks_; ++destination) {
+        const std::size_t start = at(slot.received.starts[destination]) * row_bytes_;
+        const int rows = destination == rank_ ? 0 : slot.received.counts[destination];
+        for (int row = 0; row < rows; ++row) {
+          const std::size_t place = start + at(row) * row_bytes_;
+          std::memcpy(packed_y_.data() + place, slot.y.data() + place, row_bytes_);
+        }
+      }
+    }
+    exchange(packed ? packed_y_ : slot.y, slot.received, send_rows_, slot.sent, row_type_);
     std::vector<std::size_t> next(ranks_);
     std::vector<const void*> terms(ranks_);
     for (std::int32_t token = 0; token < tokens_; ++token) {
@@ -141,9 +155,14 @@ class MpiExchange {
   [[nodiscard]] bool verified() {
     bool right = true;
     for (int index = 0; index < num_slots(); ++index) {
+      Buffer& out = slots_[at(index)].out;
       dispatch(index);
-      combine(index);
-      right = same_rows(index) && same_outputs(index) && right;
+      right = same_rows(index) && right;
+      for (const bool packed : {false, true}) {
+        std::fill_n(out.data(), out.bytes(), std::byte{0xFF});
+        combine(index, packed);
+        right = same_outputs(index) && right;
+      }
     }
     return right;
   }
@@ -281,6 +300,7 @@ class MpiExchange {
   RowType metadata_type_;
   codecs::SumRows sum_;
   std::vector<PeerSlot> slots_;
+  Buffer packed_y_;
   Buffer send_rows_;  // packed; in combine, what comes back
   Buffer send_metadata_;
 };
@@ -309,17 +329,19 @@ nlohmann::json measure(const Options& options, int tokens, int rank) {
   MPI_Allreduce(MPI_IN_PLACE, &verified, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD);
   const std::int64_t wire_bytes = exchange.wire_bytes();
   nlohmann::json results = nlohmann::json::array();
-  const auto add = [&](const char* operation, const auto& work) {
+  const auto add = [&](const char* name, const char* operation, const auto& work) {
     const Series series = time_all(options, exchange, work);
-    results.push_back({{"operation", operation},
+    results.push_back({{"name", name},
+                       {"operation", operation},
                        {"tokens", tokens},
                        {"wire_bytes", wire_bytes},
                        {"us_median", series.median()},
                        {"us_p99", series.p99()},
                        {"verified", verified == 1}});
   };
-  add("dispatch", [&](int slot) { exchange.dispatch(slot); });
-  add("combine", [&](int slot) { exchange.combine(slot); });
+  add("mpi", "dispatch", [&](int slot) { exchange.dispatch(slot); });
+  add("mpi", "combine", [&](int slot) { exchange.combine(slot, true); });
+  add("mpi in place", "combine", [&](int slot) { exchange.combine(slot, false); });
   return results;
 }
 

@@ -20,6 +20,8 @@ $packages_to_build
 libbenchmark-dev     benchmark/benchmark.h
 libgtest-dev         gtest/gtest.h
 librapidcheck-dev    rapidcheck.h
+libopenmpi-dev       mpicxx
+openmpi-bin          mpirun
 binutils             readelf
 pkg-config           pkg-config
 python3              python3

@@ -9,6 +9,7 @@ SHORT is for builds with a sanitizer: the same tests with less to compute in eac
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,10 @@ class Program(unittest.TestCase):
     def test_what_is_not_in_this_build_is_named(self):
         code = "RY-UNSUPPORTED"
         self.expect_usage_error(["bench", "low-latency", "--device", "cuda"], "--device cuda", "host", code=code)
+        self.expect_usage_error(["bench", "throughput", "--peers", "mpi"], "--peers mpi", "--launch is threads",
+                                code="RY-INVALID-ARGUMENT")
+        self.expect_usage_error(["bench", "throughput", "--launch", "processes", "--peers", "mpi", "--layout", "expert_major"],
+                                "--peers mpi", "--layout is expert_major", code="RY-INVALID-ARGUMENT")
         self.expect_usage_error(["bench", "throughput", "--peers", "nccl"], "nccl", "--device host", "memcpy", code=code)
         self.expect_usage_error(["bench", "throughput", "--peers", "memcpy,deep_ep"], "deep_ep", "memcpy", code=code)
         self.expect_usage_error(["bench", "link", "--sms", "16"], "--sms is 16", "cuda", code=code)
@@ -247,7 +252,7 @@ class Processes(Measuring):
         for subject, layout, codec in [("throughput", "rank_major", "bf16"), ("throughput", "expert_major", "fp8_e4m3"),
                                        ("low-latency", "expert_slots", "fp8_e4m3_ue8m0")]:
             with self.subTest(subject=subject, layout=layout, codec=codec):
-                document = self.measure(subject, "--launch", "processes", "--ranks", "3", "--layout", layout, "--codec", codec,
+                document = self.measure(subject, "--launch", "processes", "--ranks", "2", "--layout", layout, "--codec", codec,
                                         "--explain", "--peers", "memcpy", tokens="8,16")
                 self.assertEqual({result["launch"] for result in document["results"]}, {"processes"})
 
@@ -268,6 +273,22 @@ class Processes(Measuring):
         self.assertIn("rank 1", messages)
         for child in children:
             self.assertFalse(pathlib.Path(f"/proc/{child}").exists())
+
+    def test_the_peer_mpi_is_verified_and_stands_beside(self):
+        if shutil.which("mpirun") is None or not (RAILYARD.parent / "railyard_mpi_peer").exists():
+            self.skipTest("no mpirun, or railyard_mpi_peer was not built")
+        document = self.measure("low-latency", "--launch", "processes", "--peers", "mpi", tokens="8")
+        peers = [(peer["name"], peer["operation"]) for peer in document["peers"]]
+        self.assertEqual(peers, [("mpi", "dispatch"), ("mpi", "combine"), ("mpi in place", "combine")])
+        for peer in document["peers"]:
+            self.assertTrue(peer["verified"])
+            self.assertGreater(peer["limit_ratio"], 0)
+
+    def test_the_peer_mpi_without_mpirun_is_status_1(self):
+        done = subprocess.run([RAILYARD, "bench", "throughput", "--launch", "processes", "--peers", "mpi"], check=False,
+                              capture_output=True, text=True, env={"PATH": "/nowhere"})
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("RY-UNSUPPORTED: --peers mpi: ", done.stderr)
 
     @staticmethod
     def children_of(process, count):

@@ -172,7 +172,7 @@ std::vector<Result> measure_mpi(const Options& options) {
   std::vector<Result> results;
   for (const nlohmann::json& measured : document.at("results")) {
     Result& result = results.emplace_back();
-    result.name = "mpi";
+    result.name = measured.at("name");
     result.operation = measured.at("operation");
     result.layout = options.layout;
     result.codec = options.codec;

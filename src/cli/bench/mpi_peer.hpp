@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // `--peers mpi`: the same exchange as pack, MPI_Alltoallv and reduce, by the program railyard_mpi_peer
-// (bench/peers/mpi_peer.cpp) under mpirun, on processes as many as there are ranks.
+// (bench/peers/mpi_peer.cpp) under mpirun, on processes as many as there are ranks. Its combine is there twice: named
+// `mpi` it packs the rows of experts, named `mpi in place` it does not.
 #pragma once
 
 #include "cli/bench/options.hpp"
