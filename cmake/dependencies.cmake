@@ -22,6 +22,7 @@ if(RAILYARD_BUILD_CLI)
   find_package(nlohmann_json REQUIRED)
 endif()
 # The peer `mpi`: a program of its own, so that nothing else depends on MPI.
+set(MPI_CXX_SKIP_MPICXX ON)
 if(RAILYARD_BUILD_CLI AND RAILYARD_MPI STREQUAL "AUTO" AND NOT RAILYARD_SANITIZE)
   find_package(MPI QUIET COMPONENTS CXX)
 elseif(RAILYARD_BUILD_CLI AND RAILYARD_MPI AND NOT RAILYARD_MPI STREQUAL "AUTO")

@@ -12,8 +12,6 @@
 #include "codecs/copy.hpp"
 #include "codecs/reduction.hpp"
 
-#define OMPI_SKIP_MPICXX 1
-#define MPICH_SKIP_MPICXX 1
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
