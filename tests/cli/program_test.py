@@ -276,7 +276,8 @@ class Processes(Measuring):
 
     def test_the_peer_mpi_is_verified_and_stands_beside(self):
         if shutil.which("mpirun") is None or not (RAILYARD.parent / "railyard_mpi_peer").exists():
-            self.skipTest("no mpirun, or railyard_mpi_peer was not built")
+            print("skipped: the peer mpi (no mpirun, or railyard_mpi_peer was not built)", file=sys.stderr)
+            self.skipTest("no peer mpi")
         document = self.measure("low-latency", "--launch", "processes", "--peers", "mpi", tokens="8")
         peers = [(peer["name"], peer["operation"]) for peer in document["peers"]]
         self.assertEqual(peers, [("mpi", "dispatch"), ("mpi", "combine"), ("mpi in place", "combine")])

@@ -35,7 +35,7 @@ constexpr int kNotFound = 127;                // as shells have it
 std::filesystem::path find_program() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  const std::filesystem::path program = self.parent_path() / "railyard_mpi_peer";
+  std::filesystem::path program = self.parent_path() / "railyard_mpi_peer";
   if (::access(program.c_str(), X_OK) != 0) {
     throw Error(ErrorCode::unsupported,
                 diagnostics::format("--peers mpi: {} is not there; it is built where CMake finds MPI (RAILYARD_MPI)",
