@@ -50,6 +50,11 @@ int parse_debug(std::string_view value) {
   reject("RAILYARD_DEBUG", value, "0, 1");
 }
 
+std::string parse_trace_file(std::string_view value) {
+  if (value.empty()) reject("RAILYARD_TRACE", value, "a file name");
+  return std::string(value);
+}
+
 }  // namespace
 
 Environment read_environment() {
@@ -57,6 +62,7 @@ Environment read_environment() {
   if (const char* value = std::getenv("RAILYARD_LOG")) environment.log_level = parse_log_level(value);
   if (const char* value = std::getenv("RAILYARD_TIMEOUT_S")) environment.timeout = parse_timeout(value);
   if (const char* value = std::getenv("RAILYARD_DEBUG")) environment.debug = parse_debug(value);
+  if (const char* value = std::getenv("RAILYARD_TRACE")) environment.trace_file = parse_trace_file(value);
   return environment;
 }
 

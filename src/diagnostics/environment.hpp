@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 namespace railyard::diagnostics {
 
@@ -13,6 +14,7 @@ struct Environment {
   std::optional<LogLevel> log_level;                // RAILYARD_LOG: off, error, warn, info, debug
   std::optional<std::chrono::nanoseconds> timeout;  // RAILYARD_TIMEOUT_S: seconds, (0, 1e6]
   int debug = 0;                                    // RAILYARD_DEBUG: 0, or 1: ranks compare every argument of a call
+  std::optional<std::string> trace_file;            // RAILYARD_TRACE: a file name
 };
 
 /// Throws RY-ENVIRONMENT naming variable, value and what is accepted.
