@@ -5,6 +5,7 @@
 #include "bootstrap/thread_bootstrap.hpp"
 #include "diagnostics/environment.hpp"
 #include "diagnostics/log.hpp"
+#include "diagnostics/trace.hpp"
 #ifdef RAILYARD_CUDA
 #include "topology/cuda_devices.hpp"
 #endif
@@ -71,8 +72,13 @@ void use_device([[maybe_unused]] Device device) {
 }  // namespace
 
 Rank::Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
-           std::chrono::nanoseconds timeout, int debug)
-    : bootstrap_(std::move(bootstrap)), device_(device), log_(std::move(log)), timeout_(timeout), debug_(debug) {}
+           std::chrono::nanoseconds timeout, int debug, std::shared_ptr<diagnostics::Trace> trace)
+    : bootstrap_(std::move(bootstrap)),
+      device_(device),
+      log_(std::move(log)),
+      timeout_(timeout),
+      debug_(debug),
+      trace_(std::move(trace)) {}
 
 int Rank::index() const noexcept { return bootstrap_->rank(); }
 int Rank::world_size() const noexcept { return bootstrap_->size(); }
@@ -92,6 +98,7 @@ void Rank::abort(std::string_view reason) {
 
 struct World::State {
   [[nodiscard]] std::vector<std::shared_ptr<bootstrap::Bootstrap>> begin_run();
+  [[nodiscard]] std::shared_ptr<diagnostics::Trace> open_trace(const diagnostics::Environment& environment) const;
 
   [[nodiscard]] Device device_of(int rank) const {
     return devices.empty() ? Device{} : devices[static_cast<std::size_t>(rank) % devices.size()];
@@ -102,6 +109,7 @@ struct World::State {
   std::chrono::nanoseconds timeout{};
   int debug = 0;
   std::shared_ptr<diagnostics::Log> log;
+  std::shared_ptr<diagnostics::Trace> trace;  // or null
   std::mutex mutex;
   std::vector<std::shared_ptr<bootstrap::Bootstrap>> running;  // of the current run
   std::vector<std::weak_ptr<bootstrap::Bootstrap>> earlier;    // of the runs before: their groups may be alive
@@ -115,6 +123,15 @@ std::vector<std::shared_ptr<bootstrap::Bootstrap>> World::State::begin_run() {
   earlier.insert(earlier.end(), bootstraps.begin(), bootstraps.end());
   running = bootstraps;
   return bootstraps;
+}
+
+std::shared_ptr<diagnostics::Trace> World::State::open_trace(const diagnostics::Environment& environment) const {
+  if (!environment.trace_file) return nullptr;
+  if (device_of(0).kind != DeviceKind::host) {
+    log->write(LogLevel::warn, "RAILYARD_TRACE: operations on GPUs are not traced; no file is written");
+    return nullptr;
+  }
+  return diagnostics::Trace::open({.file = *environment.trace_file, .num_ranks = size}, log);
 }
 
 World::World(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -134,6 +151,7 @@ World World::threads(int size, WorldOptions options) {
   state->debug = environment.debug;
   state->log =
       std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
+  state->trace = state->open_trace(environment);
   return World(std::move(state));
 }
 
@@ -160,7 +178,7 @@ void World::run(const std::function<void(Rank&)>& function) {
       try {
         const Device device = state_->device_of(bootstrap->rank());
         use_device(device);
-        Rank rank(bootstrap, device, state_->log, state_->timeout, state_->debug);
+        Rank rank(bootstrap, device, state_->log, state_->timeout, state_->debug, state_->trace);
         function(rank);
       } catch (...) {
         fail(*bootstrap, std::current_exception());

@@ -27,7 +27,7 @@ constexpr const char* kExamples = R"(Examples:
   railyard bench link --device cuda                      what its GPUs and the links between them can do
 
 Exit status: 0 all results verified, 1 a wrong result or a failure, 2 a command line that cannot be.
-Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG (docs/configuration.md).)";
+Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG, RAILYARD_TRACE (docs/configuration.md).)";
 
 int exit_code(ExitStatus status) { return static_cast<int>(status); }
 
