@@ -71,8 +71,7 @@ std::string list_missing(int num_ranks, std::uint64_t expected, const std::funct
 
 }  // namespace
 
-// One wait for the peers of `missing_`: charges each with the time until it was seen, or until the wait ended without
-// it.
+// One wait for the peers of `missing_`: charges each with the time until it was seen, or until the wait gave up.
 class Waiter::Charge {
  public:
   Charge(Waiter& waiter, Stage stage, Clock::time_point begin)
