@@ -34,9 +34,9 @@ struct StageWaits {
 /// A peer is charged with the time from the start of a wait until this rank saw that the peer's part was there, or gave
 /// up (RY-TIMEOUT, RY-ABORTED). Peers that were there at the first look are charged nothing; those waited for at once
 /// are each charged with the whole of their time, so that sums over peers count it several times: `all` has every wait
-/// once, until its last peer was seen. This rank looks again and again, after a while with pauses of up to a
-/// millisecond, and when it is run at all: what it oversleeps is the peer's too. Nothing is said of a peer's reasons:
-/// it may itself have waited for a third.
+/// once, until its last peer was seen. This rank looks again and again: for some microseconds at one peer, then at all
+/// that are missing, after a while with pauses of up to a millisecond. What it oversleeps is the peer's too. Nothing is
+/// said of a peer's reasons: it may itself have waited for a third.
 struct WaitStatistics {
   StageWaits all;
   std::vector<StageWaits> peers;  // [ranks]; one's own is zero

@@ -89,9 +89,11 @@ class Waiter::Charge {
 
   [[nodiscard]] Clock::time_point begin() const noexcept { return begin_; }
 
-  /// Looks at every missing peer once. Returns whether all have come.
-  bool look(std::uint64_t expected, const Read& read) {
+  /// Looks at every missing peer once, or if `briefly` at the others only if the first has come: a look at many words
+  /// at each spin makes ranks that outnumber the cores spin longer. Returns whether all have come.
+  bool look(std::uint64_t expected, const Read& read, bool briefly) {
     std::vector<int>& missing = waiter_.missing_;
+    if (briefly && !reached(read(missing.front()), expected)) return false;
     auto kept = missing.begin();
     for (auto peer = missing.begin(); peer != missing.end(); ++peer) {
       if (!reached(read(*peer), expected)) std::iter_swap(kept++, peer);
@@ -161,7 +163,7 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
                               name(site.stage), site.epoch,
                               std::chrono::duration_cast<std::chrono::milliseconds>(timeout_).count(), missing));
     }
-  } while (!charge.look(expected, read));
+  } while (!charge.look(expected, read, backoff.cheap()));
 }
 
 void Waiter::throw_if_aborted(const WaitSite& site) const {

@@ -134,10 +134,11 @@ TEST(WaitStatistics, APeerThatComesFirstIsNotChargedWithTheLastOnesTime) {
   Fixture fixture;
   fixture.words = {6, 6, 6};  // peer 2, then 1, then 0: against the order in which they are looked at
   Waiter waiter = fixture.waiter(60s);
+  constexpr std::array<int, 3> kLate{1000, 20, 10};  // looks; beyond the spins, which look at one peer only
   std::array<int, 3> looks{};
   fixture.at_look = [&](int peer) {
     const auto index = static_cast<std::size_t>(peer);
-    if (++looks[index] < 10 * (3 - peer)) return;
+    if (++looks[index] < kLate[index]) return;
     if (fixture.words[index] == 6) std::this_thread::sleep_for(2ms);
     fixture.words[index] = 7;
   };
