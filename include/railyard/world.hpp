@@ -22,7 +22,8 @@ class Bootstrap;
 }
 namespace diagnostics {
 class Log;
-}
+class Trace;
+}  // namespace diagnostics
 
 struct WorldOptions {
   /// Deadline of every collective call that names none of its own. 0: RAILYARD_TIMEOUT_S, or 100 s.
@@ -52,11 +53,12 @@ class RAILYARD_API Rank {
 
   /// For the library.
   Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
-       std::chrono::nanoseconds timeout, int debug);
+       std::chrono::nanoseconds timeout, int debug, std::shared_ptr<diagnostics::Trace> trace = {});
   [[nodiscard]] const std::shared_ptr<bootstrap::Bootstrap>& bootstrap() const noexcept { return bootstrap_; }
   [[nodiscard]] const std::shared_ptr<diagnostics::Log>& log() const noexcept { return log_; }
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
   [[nodiscard]] int debug() const noexcept { return debug_; }
+  [[nodiscard]] const std::shared_ptr<diagnostics::Trace>& trace() const noexcept { return trace_; }
 
  private:
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
@@ -64,6 +66,7 @@ class RAILYARD_API Rank {
   std::shared_ptr<diagnostics::Log> log_;
   std::chrono::nanoseconds timeout_;
   int debug_;
+  std::shared_ptr<diagnostics::Trace> trace_;  // or null
 };
 
 /// Where the processes of a world meet. The same in all of them, but for `rank`.
