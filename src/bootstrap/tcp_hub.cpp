@@ -50,6 +50,7 @@ TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> l
       log_(std::move(log)),
       listener_(std::move(listener)),
       ranks_(static_cast<std::size_t>(size), nullptr),
+      has_left_(static_cast<std::size_t>(size), false),
       parts_(static_cast<std::size_t>(size)) {
   peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(own_end), kMaxHelloBytes),
                                                .origin = "rank 0's process",
@@ -160,6 +161,8 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   if (!equal_in_constant_time(message.text(), secret_)) {
     return refuse(peer, diagnostics::format("rank {} from {} does not know this job's secret", rank, peer.origin));
   }
+  // Of the next world at this address: it tries again until rank 0 has left this one and listens for that.
+  if (stage_ == Stage::ended || (rank < size_ && has_left_[static_cast<std::size_t>(rank)])) return close(peer);
   if (hello.world_size != size_) {
     return refuse(peer, diagnostics::format("rank {} from {} is of a world of {} ranks, rank 0 of one of {}", rank,
                                             peer.origin, hello.world_size, size_));
@@ -179,7 +182,10 @@ void TcpHub::admit(Peer& peer, const Message& message) {
 
 void TcpHub::refuse(Peer& peer, std::string reason) {
   peer.connection.queue(make_packet(header(MessageKind::refused), reason));
-  if (log_) log_->write(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
+  try {
+    if (log_) log_->write(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
+  } catch (...) {  // the caller's callback threw: nobody here can be told, and the world goes on
+  }
   peer.refused = true;
   last_refusal_ = std::move(reason);
 }
@@ -261,6 +267,7 @@ void TcpHub::close(Peer& peer) {
   ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
   if (stage_ == Stage::joining) return;
   if (peer.left) {
+    has_left_[static_cast<std::size_t>(peer.rank)] = true;
     if (peer.rank != 0) broadcast(make_packet(header(MessageKind::leave, peer.rank)), nullptr);
   } else {
     end(peer.rank, diagnostics::format("rank {}: its process has gone", peer.rank));

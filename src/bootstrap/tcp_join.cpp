@@ -38,7 +38,6 @@ class Joining {
         std::optional<Connection> joined = through(std::move(socket));
         if (joined) return std::move(*joined);
         failure = "it closed the connection";
-        pause = kFirstPause;
       }
       const Clock::duration left = deadline_ - Clock::now();
       if (left <= Clock::duration::zero()) throw_timeout("0", failure);
