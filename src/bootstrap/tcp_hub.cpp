@@ -19,8 +19,8 @@ namespace {
 
 constexpr auto kHelloTimeout = std::chrono::seconds(10);       // then a connection without a rank is closed
 constexpr auto kAcceptPause = std::chrono::milliseconds(200);  // after the process ran out of descriptors
-constexpr auto kFarewellTimeout = std::chrono::seconds(1);
-constexpr std::size_t kMaxStrangers = 256;  // beside the ranks; more have to wait
+constexpr auto kFarewellTimeout = std::chrono::seconds(5);     // in which no rank takes anything more
+constexpr std::size_t kMaxStrangers = 256;                     // beside the ranks; more have to wait
 constexpr std::size_t kMaxHelloBytes = 4096;
 constexpr std::size_t kMaxContributionBytes = kMaxBlockBytes + kMaxTextBytes + sizeof(std::uint32_t);
 
@@ -288,7 +288,7 @@ void TcpHub::broadcast(const Packet& packet, const Peer* except) {
 
 void TcpHub::say_farewell() {
   broadcast(make_packet(header(MessageKind::leave, 0)), nullptr);
-  const Clock::time_point deadline = Clock::now() + kFarewellTimeout;
+  Clock::time_point deadline = Clock::now() + kFarewellTimeout;
   while (Clock::now() < deadline) {
     std::vector<pollfd> events;
     for (Peer* peer : ranks_) {
@@ -298,7 +298,7 @@ void TcpHub::say_farewell() {
       }
     }
     if (events.empty()) break;
-    ::poll(events.data(), events.size(), poll_timeout_ms(deadline));
+    if (::poll(events.data(), events.size(), poll_timeout_ms(deadline)) > 0) deadline = Clock::now() + kFarewellTimeout;
   }
 }
 
