@@ -63,7 +63,7 @@ void TcpHub::run() {
     wait_for_events();
     std::erase_if(peers_, [](const auto& peer) { return peer->closed; });
   }
-  if (stage_ != Stage::joining) say_farewell();
+  say_farewell();
 }
 
 void TcpHub::wait_for_events() {
@@ -287,7 +287,11 @@ void TcpHub::broadcast(const Packet& packet, const Peer* except) {
 }
 
 void TcpHub::say_farewell() {
-  broadcast(make_packet(header(MessageKind::leave, 0)), nullptr);
+  std::string missing;
+  if (stage_ == Stage::joining) {
+    missing = missing_ranks(size_, [&](std::size_t rank) { return rank != 0 && ranks_[rank] == nullptr; });
+  }
+  broadcast(make_packet(header(MessageKind::leave, 0), missing), nullptr);
   Clock::time_point deadline = Clock::now() + kFarewellTimeout;
   while (Clock::now() < deadline) {
     std::vector<pollfd> events;

@@ -152,23 +152,34 @@ TEST(TcpRendezvous, RankZeroLeavesOnceASlowRankHasItsBlocks) {
       ASSERT_TRUE(slow.write_some());
     }
   };
-  const auto hear = [&](std::chrono::milliseconds pause) {
+  const auto hear = [&](int pauses) {
     Message message;
     for (bool open = true; slow.next(message) == Connection::Next::none && open;) {
       pollfd event{.fd = slow.descriptor(), .events = POLLIN, .revents = 0};
       ::poll(&event, 1, 1000);
       for (int part = 0; open && part < 100; ++part) open = slow.read_some();
-      std::this_thread::sleep_for(pause);
+      if (pauses-- > 0) std::this_thread::sleep_for(400ms);
     }
     return message;
   };
   say(MessageKind::hello, "");
-  EXPECT_EQ(hear(0ms).kind(), MessageKind::welcome);
+  EXPECT_EQ(hear(0).kind(), MessageKind::welcome);
   say(MessageKind::contribute, std::string(sizeof(std::uint32_t), '\0') + std::string(kBytes, 'b'));
-  const Message gathered = hear(200ms);
+  const Message gathered = hear(4);
   EXPECT_EQ(gathered.kind(), MessageKind::gathered);
   EXPECT_EQ(gathered.payload.size(), 2 * kBytes);
   zero.join();
+}
+
+TEST(TcpRendezvous, WhomRankZeroMissedIsNamedAlsoAfterItGaveUp) {
+  const ReservedPort port;
+  run_threads(2, [&](int rank) {
+    const auto timeout = rank == 0 ? 2s : 3s;
+    const std::string text =
+        error_of([&] { static_cast<void>(make_tcp_bootstrap(port.rendezvous(rank, 3), timeout)); });
+    EXPECT_NE(text.find("RY-TIMEOUT"), std::string::npos) << text;
+    EXPECT_NE(text.find("ranks 2"), std::string::npos) << text;
+  });
 }
 
 TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedMeanwhile) {
