@@ -96,8 +96,8 @@ class RAILYARD_API World {
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
   /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the
   /// ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process
-  /// (another version, secret or number of ranks, a rank that is there already), RY-OUT-OF-MEMORY without threads or
-  /// descriptors left, and as `threads`. After another world at the same address: once rank 0 has left that.
+  /// (another version, secret or number of ranks, a rank that is there already), RY-OUT-OF-MEMORY if the system
+  /// refuses a thread, and as `threads`. After another world at the same address: once rank 0 has left that.
   [[nodiscard]] static World connect(const Rendezvous& rendezvous, WorldOptions options = {});
   /// `connect` with what torchrun, Open MPI or Slurm say in their variables (docs/configuration.md). RY-ENVIRONMENT
   /// names the variable that is missing or cannot be read.
