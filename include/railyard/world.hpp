@@ -87,7 +87,9 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 ///
 /// Between processes, ranks are on the host of one machine so far: a group names a rank that is on another
 /// (RY-UNSUPPORTED), and devices must be empty or the host. When a process ends without a word, the waits of all others
-/// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it.
+/// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it. Not promised: once
+/// rank 0's world and groups are destroyed nobody passes that on, and as long as a child that the process forked
+/// without exec lives it counts as alive, since the child holds its connections. The others' deadlines remain.
 class RAILYARD_API World {
  public:
   /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a
@@ -97,7 +99,8 @@ class RAILYARD_API World {
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
   /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the
   /// ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process
-  /// (another version, secret or number of ranks, a rank that is there already), and as `threads`.
+  /// (another version, secret or number of ranks, a rank that is there already), RY-OUT-OF-MEMORY if the system
+  /// refuses a thread, and as `threads`. After another world at the same address: once rank 0 has left that.
   [[nodiscard]] static World connect(const Rendezvous& rendezvous, WorldOptions options = {});
   /// `connect` with what torchrun, Open MPI or Slurm say in their variables (docs/configuration.md). RY-ENVIRONMENT
   /// names the variable that is missing or cannot be read.
