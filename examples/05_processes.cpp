@@ -2,9 +2,11 @@
 // One rank per process, started by a launcher: torchrun, Open MPI, Slurm, or
 //   examples/launch.sh 4 build/examples/05_processes
 // Every rank sends a row to every other, and gets back the sum of what their experts made of it.
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <railyard/exchange.hpp>
+#include <stdexcept>
 #include <vector>
 
 using railyard::ConstTensorView, railyard::DType, railyard::TensorView;

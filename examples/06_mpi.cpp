@@ -4,10 +4,12 @@
 //   mpirun -n 4 build/examples/06_mpi
 #include <mpi.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <numeric>
 #include <railyard/exchange.hpp>
+#include <stdexcept>
 #include <vector>
 
 using railyard::ConstTensorView, railyard::DType;

@@ -34,4 +34,5 @@
 #include <railyard/tensor.hpp>
 #include <railyard/types.hpp>
 #include <railyard/version.hpp>
+#include <railyard/wait_statistics.hpp>
 #include <railyard/world.hpp>

@@ -10,6 +10,7 @@
 #include <railyard/stream.hpp>
 #include <railyard/tensor.hpp>
 #include <railyard/types.hpp>
+#include <railyard/wait_statistics.hpp>
 #include <railyard/world.hpp>
 
 #include <chrono>
@@ -132,6 +133,8 @@ class RAILYARD_API Group {
   /// Local. The deadline of later waits.
   void set_timeout(std::chrono::nanoseconds timeout);
   [[nodiscard]] GroupStatistics statistics() const;
+  /// Local. Throws RY-UNSUPPORTED on CUDA.
+  [[nodiscard]] WaitStatistics wait_statistics() const;
   /// Ends this rank's running wait with RY-ABORTED and suspends the group here. Any thread; never blocks.
   void abort(std::string_view reason = "abort() was called");
 

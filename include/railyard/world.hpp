@@ -22,7 +22,8 @@ class Bootstrap;
 }
 namespace diagnostics {
 class Log;
-}
+class Trace;
+}  // namespace diagnostics
 
 struct WorldOptions {
   /// Deadline of every collective call that names none of its own. 0: RAILYARD_TIMEOUT_S, or 100 s.
@@ -52,11 +53,12 @@ class RAILYARD_API Rank {
 
   /// For the library.
   Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
-       std::chrono::nanoseconds timeout, int debug);
+       std::chrono::nanoseconds timeout, int debug, std::shared_ptr<diagnostics::Trace> trace = {});
   [[nodiscard]] const std::shared_ptr<bootstrap::Bootstrap>& bootstrap() const noexcept { return bootstrap_; }
   [[nodiscard]] const std::shared_ptr<diagnostics::Log>& log() const noexcept { return log_; }
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
   [[nodiscard]] int debug() const noexcept { return debug_; }
+  [[nodiscard]] const std::shared_ptr<diagnostics::Trace>& trace() const noexcept { return trace_; }
 
  private:
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
@@ -64,6 +66,7 @@ class RAILYARD_API Rank {
   std::shared_ptr<diagnostics::Log> log_;
   std::chrono::nanoseconds timeout_;
   int debug_;
+  std::shared_ptr<diagnostics::Trace> trace_;  // or null
 };
 
 /// Where the processes of a world meet. The same in all of them, but for `rank`.
@@ -84,7 +87,9 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 ///
 /// Between processes, ranks are on the host of one machine so far: a group names a rank that is on another
 /// (RY-UNSUPPORTED), and devices must be empty or the host. When a process ends without a word, the waits of all others
-/// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it.
+/// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it. Not promised: once
+/// rank 0's world and groups are destroyed nobody passes that on, and as long as a child that the process forked
+/// without exec lives it counts as alive, since the child holds its connections. The others' deadlines remain.
 class RAILYARD_API World {
  public:
   /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a
@@ -94,7 +99,8 @@ class RAILYARD_API World {
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
   /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the
   /// ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process
-  /// (another version, secret or number of ranks, a rank that is there already), and as `threads`.
+  /// (another version, secret or number of ranks, a rank that is there already), RY-OUT-OF-MEMORY if the system
+  /// refuses a thread, and as `threads`. After another world at the same address: once rank 0 has left that.
   [[nodiscard]] static World connect(const Rendezvous& rendezvous, WorldOptions options = {});
   /// `connect` with what torchrun, Open MPI or Slurm say in their variables (docs/configuration.md). RY-ENVIRONMENT
   /// names the variable that is missing or cannot be read.

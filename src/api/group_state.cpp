@@ -43,6 +43,7 @@ void GroupState::suspend(std::string reason) noexcept {
   if (suspended_) return;
   suspended_ = true;
   suspension_ = std::move(reason);
+  if (trace_) trace_->fail(suspension_);
   heap().quarantine();  // a peer may be late, and still write to what was granted
 }
 
@@ -200,6 +201,12 @@ GroupStatistics GroupState::statistics() {
   statistics.heap_bytes_in_use = usage.in_use;
   statistics.heap_bytes_peak = usage.peak;
   return statistics;
+}
+
+WaitStatistics GroupState::wait_statistics() const {
+  throw Error(ErrorCode::unsupported,
+              diagnostics::format("rank {}: wait statistics on {}: its kernels wait, and do not say how long", rank,
+                                  name(device.kind)));
 }
 
 }  // namespace railyard

@@ -5,6 +5,7 @@
 #include "api/validation.hpp"
 #include "bootstrap/bootstrap.hpp"
 #include "diagnostics/log.hpp"
+#include "diagnostics/trace.hpp"
 #include "transports/combine_request.hpp"
 #include "transports/dispatch_operation.hpp"
 
@@ -49,6 +50,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   void grow_heap(std::size_t bytes);
   virtual void set_timeout(std::chrono::nanoseconds timeout) = 0;
   [[nodiscard]] virtual GroupStatistics statistics();
+  [[nodiscard]] virtual WaitStatistics wait_statistics() const;
 
   const GroupOptions options;
   const int rank;
@@ -83,6 +85,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
   std::shared_ptr<diagnostics::Log> log_;
   std::shared_ptr<bootstrap::AbortFlag> abort_;
+  std::shared_ptr<diagnostics::TraceTrack> trace_;  // or null
   GroupStatistics statistics_;
 
  private:

@@ -23,8 +23,14 @@ std::shared_ptr<symmetric_memory::SymmetricHeap> make_heap(Rank& rank, const Gro
                                            api::deadline_of(rank, options));
 }
 
-transports::PeerExchangeOptions exchange_options(const GroupOptions& options) {
-  transports::PeerExchangeOptions exchange{.num_experts = options.num_experts, .num_slots = options.max_in_flight};
+std::shared_ptr<diagnostics::TraceTrack> make_track(const Rank& rank) {
+  return rank.trace() ? rank.trace()->make_track(rank.index(), transports::trace_rows()) : nullptr;
+}
+
+transports::PeerExchangeOptions exchange_options(const GroupOptions& options,
+                                                 std::shared_ptr<diagnostics::TraceTrack> trace) {
+  transports::PeerExchangeOptions exchange{
+      .num_experts = options.num_experts, .num_slots = options.max_in_flight, .trace = std::move(trace)};
   if (options.testing) {
     exchange.first_epoch = options.testing->first_epoch;
     exchange.at_stage = options.testing->at_stage;
@@ -37,7 +43,7 @@ class HostGroup final : public GroupState {
   HostGroup(Rank& owner, const GroupOptions& complete_options)
       : GroupState(owner, complete_options),
         heap_(make_heap(owner, options)),
-        exchange_(rank, size, heap_, exchange_options(options),
+        exchange_(rank, size, heap_, exchange_options(options, trace_ = make_track(owner)),
                   {rank, size, api::deadline_of(owner, options), bootstrap_->abort_flag(), abort_, log_}),
         routes_(std::make_shared<routing::RoutePool>()),
         steps_(options, options.placement, exchange_, routes_, owner.debug() > 0),
@@ -61,6 +67,7 @@ class HostGroup final : public GroupState {
   }
 
   void set_timeout(std::chrono::nanoseconds timeout) override { exchange_.waiter().set_timeout(timeout); }
+  WaitStatistics wait_statistics() const override { return exchange_.waiter().statistics(); }
 
  private:
   void prepare_dispatch(std::size_t slot, transports::DispatchRequest&& request, Stream) override {
@@ -70,12 +77,16 @@ class HostGroup final : public GroupState {
   void start_dispatch(std::size_t slot) override {
     transports::DispatchOperation& operation = dispatches_[slot];
     log(operation.descriptor);
-    statistics_.wire_bytes +=
+    diagnostics::TracedPart part(trace_.get(), transports::kSendRow);
+    const std::uint64_t bytes =
         low_latency_dispatch_ ? low_latency_dispatch_->send(operation) : throughput_dispatch_.send(operation);
+    part.moved(bytes);
+    statistics_.wire_bytes += bytes;
   }
 
   Dispatched finish_dispatch(std::size_t slot, Stream) override {
     transports::DispatchOperation& operation = dispatches_[slot];
+    const diagnostics::TracedPart part(trace_.get(), transports::kReceiveRow);
     return low_latency_dispatch_ ? low_latency_dispatch_->receive(operation) : throughput_dispatch_.receive(operation);
   }
 
@@ -85,13 +96,17 @@ class HostGroup final : public GroupState {
 
   void start_combine(std::size_t slot) override {
     throughput::CombineOperation& operation = combines_[slot];
+    const diagnostics::TracedPart part(trace_.get(), transports::kSendRow);
     statistics_.bytes_copied += combine_.send(operation).copied;
     log(operation.descriptor);
   }
 
   Combined finish_combine(std::size_t slot, Stream) override {
     Combined result;
-    statistics_.wire_bytes += combine_.receive(combines_[slot], result).wire;
+    diagnostics::TracedPart part(trace_.get(), transports::kReceiveRow);
+    const std::uint64_t bytes = combine_.receive(combines_[slot], result).wire;
+    part.moved(bytes);
+    statistics_.wire_bytes += bytes;
     return result;
   }
 

@@ -8,6 +8,7 @@
 #include "bootstrap/thread_bootstrap.hpp"
 #include "diagnostics/environment.hpp"
 #include "diagnostics/log.hpp"
+#include "diagnostics/trace.hpp"
 #ifdef RAILYARD_CUDA
 #include "topology/cuda_devices.hpp"
 #endif
@@ -17,6 +18,7 @@
 #include <exception>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -95,8 +97,13 @@ void use_device([[maybe_unused]] Device device) {
 }  // namespace
 
 Rank::Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
-           std::chrono::nanoseconds timeout, int debug)
-    : bootstrap_(std::move(bootstrap)), device_(device), log_(std::move(log)), timeout_(timeout), debug_(debug) {}
+           std::chrono::nanoseconds timeout, int debug, std::shared_ptr<diagnostics::Trace> trace)
+    : bootstrap_(std::move(bootstrap)),
+      device_(device),
+      log_(std::move(log)),
+      timeout_(timeout),
+      debug_(debug),
+      trace_(std::move(trace)) {}
 
 int Rank::index() const noexcept { return bootstrap_->rank(); }
 int Rank::world_size() const noexcept { return bootstrap_->size(); }
@@ -123,6 +130,7 @@ struct World::State {
   void end_run();
   /// Runs a rank in the calling thread.
   void run_rank(const std::shared_ptr<bootstrap::Bootstrap>& bootstrap, const std::function<void(Rank&)>& function);
+  void open_trace(int first_rank, int num_ranks);
 
   [[nodiscard]] Device device_of(int rank) const {
     return devices.empty() ? Device{} : devices[static_cast<std::size_t>(rank) % devices.size()];
@@ -133,8 +141,10 @@ struct World::State {
   std::chrono::nanoseconds timeout{};
   int debug = 0;
   std::string secret;
+  std::optional<std::string> trace_file;
   std::shared_ptr<diagnostics::Log> log;
   std::shared_ptr<bootstrap::Bootstrap> process;  // of this process's rank; null: ranks are threads
+  std::shared_ptr<diagnostics::Trace> trace;      // or null
   std::mutex mutex;
   Bootstraps running;                                        // of the current run
   std::vector<std::weak_ptr<bootstrap::Bootstrap>> earlier;  // of the runs before: their groups may be alive
@@ -147,6 +157,7 @@ World::State::State(int world_size, WorldOptions options) : size(world_size), de
   timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);
   debug = environment.debug;
   secret = environment.secret;
+  trace_file = environment.trace_file;
   log = std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
 }
 
@@ -159,6 +170,7 @@ std::unique_ptr<World::State> World::State::of_process(int rank, int size, World
     throw Error(ErrorCode::unsupported,
                 "ranks on cuda devices as processes; ranks on GPUs are threads of one process so far (World::threads)");
   }
+  state->open_trace(rank, 1);
   return state;
 }
 
@@ -185,8 +197,16 @@ void World::State::run_rank(const std::shared_ptr<bootstrap::Bootstrap>& bootstr
                             const std::function<void(Rank&)>& function) {
   const Device device = device_of(bootstrap->rank());
   use_device(device);
-  Rank rank(bootstrap, device, log, timeout, debug);
+  Rank rank(bootstrap, device, log, timeout, debug, trace);
   function(rank);
+}
+
+void World::State::open_trace(int first_rank, int num_ranks) {
+  if (!trace_file) return;
+  if (device_of(first_rank).kind != DeviceKind::host) {
+    return log->write(LogLevel::warn, "RAILYARD_TRACE: operations on GPUs are not traced; no file is written");
+  }
+  trace = diagnostics::Trace::open({.file = *trace_file, .first_rank = first_rank, .num_ranks = num_ranks}, log);
 }
 
 World::World(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -197,6 +217,7 @@ World::~World() = default;
 World World::threads(int size, WorldOptions options) {
   auto state = std::make_unique<State>(size, std::move(options));
   check_devices(state->devices, size);
+  state->open_trace(0, size);
   return World(std::move(state));
 }
 

@@ -31,7 +31,7 @@ enum class MessageKind : std::uint16_t {
   withdrawn,   // hub -> rank: sequence; text: the ranks that have not arrived; before `welcome`, a line break and
                // why the last stranger was refused
   abort,       // either way: text: which rank, and why
-  leave,       // either way: `rank` ends in order
+  leave,  // either way: `rank` ends in order. Before `welcome`, from rank 0: text: the ranks it no longer waits for
 };
 
 /// Stands before every payload, little-endian. Its layout and magic are the same in every version.

@@ -19,8 +19,8 @@ namespace {
 
 constexpr auto kHelloTimeout = std::chrono::seconds(10);       // then a connection without a rank is closed
 constexpr auto kAcceptPause = std::chrono::milliseconds(200);  // after the process ran out of descriptors
-constexpr auto kFarewellTimeout = std::chrono::seconds(1);
-constexpr std::size_t kMaxStrangers = 256;  // beside the ranks; more have to wait
+constexpr auto kFarewellTimeout = std::chrono::seconds(5);     // in which no rank takes anything more
+constexpr std::size_t kMaxStrangers = 256;                     // beside the ranks; more have to wait
 constexpr std::size_t kMaxHelloBytes = 4096;
 constexpr std::size_t kMaxContributionBytes = kMaxBlockBytes + kMaxTextBytes + sizeof(std::uint32_t);
 
@@ -50,6 +50,7 @@ TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> l
       log_(std::move(log)),
       listener_(std::move(listener)),
       ranks_(static_cast<std::size_t>(size), nullptr),
+      has_left_(static_cast<std::size_t>(size), false),
       parts_(static_cast<std::size_t>(size)) {
   peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(own_end), kMaxHelloBytes),
                                                .origin = "rank 0's process",
@@ -62,7 +63,7 @@ void TcpHub::run() {
     wait_for_events();
     std::erase_if(peers_, [](const auto& peer) { return peer->closed; });
   }
-  if (stage_ != Stage::joining) say_farewell();
+  say_farewell();
 }
 
 void TcpHub::wait_for_events() {
@@ -160,6 +161,8 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   if (!equal_in_constant_time(message.text(), secret_)) {
     return refuse(peer, diagnostics::format("rank {} from {} does not know this job's secret", rank, peer.origin));
   }
+  // Of the next world at this address: it tries again until rank 0 has left this one and listens for that.
+  if (stage_ == Stage::ended || (rank < size_ && has_left_[static_cast<std::size_t>(rank)])) return close(peer);
   if (hello.world_size != size_) {
     return refuse(peer, diagnostics::format("rank {} from {} is of a world of {} ranks, rank 0 of one of {}", rank,
                                             peer.origin, hello.world_size, size_));
@@ -179,7 +182,10 @@ void TcpHub::admit(Peer& peer, const Message& message) {
 
 void TcpHub::refuse(Peer& peer, std::string reason) {
   peer.connection.queue(make_packet(header(MessageKind::refused), reason));
-  if (log_) log_->write(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
+  try {
+    if (log_) log_->write(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
+  } catch (...) {  // the caller's callback threw: nobody here can be told, and the world goes on
+  }
   peer.refused = true;
   last_refusal_ = std::move(reason);
 }
@@ -261,6 +267,7 @@ void TcpHub::close(Peer& peer) {
   ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
   if (stage_ == Stage::joining) return;
   if (peer.left) {
+    has_left_[static_cast<std::size_t>(peer.rank)] = true;
     if (peer.rank != 0) broadcast(make_packet(header(MessageKind::leave, peer.rank)), nullptr);
   } else {
     end(peer.rank, diagnostics::format("rank {}: its process has gone", peer.rank));
@@ -280,8 +287,12 @@ void TcpHub::broadcast(const Packet& packet, const Peer* except) {
 }
 
 void TcpHub::say_farewell() {
-  broadcast(make_packet(header(MessageKind::leave, 0)), nullptr);
-  const Clock::time_point deadline = Clock::now() + kFarewellTimeout;
+  std::string missing;
+  if (stage_ == Stage::joining) {
+    missing = missing_ranks(size_, [&](std::size_t rank) { return rank != 0 && ranks_[rank] == nullptr; });
+  }
+  broadcast(make_packet(header(MessageKind::leave, 0), missing), nullptr);
+  Clock::time_point deadline = Clock::now() + kFarewellTimeout;
   while (Clock::now() < deadline) {
     std::vector<pollfd> events;
     for (Peer* peer : ranks_) {
@@ -291,7 +302,7 @@ void TcpHub::say_farewell() {
       }
     }
     if (events.empty()) break;
-    ::poll(events.data(), events.size(), poll_timeout_ms(deadline));
+    if (::poll(events.data(), events.size(), poll_timeout_ms(deadline)) > 0) deadline = Clock::now() + kFarewellTimeout;
   }
 }
 

@@ -17,7 +17,8 @@ namespace railyard::bootstrap {
 
 /// Joins `size` ranks, runs their collectives one after another, passes aborts on, and tells everyone when a rank's
 /// process has gone. It has no deadline of its own: each rank withdraws at its own. A connection that does not present
-/// itself as a missing rank of this world is refused with a text that says why, whenever it comes, and logged.
+/// itself as a missing rank of this world is refused with a text that says why, whenever it comes, and logged. Ranks
+/// that have left, and all once the world has ended, are sent away without one: they come for the next world.
 class TcpHub {
  public:
   /// `own_end`: the other end is rank 0's. `listener`: where the others connect; may be invalid if size is 1. Who does
@@ -72,7 +73,8 @@ class TcpHub {
   FileDescriptor listener_;
   Clock::time_point accept_after_{};
   std::vector<std::unique_ptr<Peer>> peers_;
-  std::vector<Peer*> ranks_;  // [rank], null: not connected, or gone
+  std::vector<Peer*> ranks_;    // [rank], null: not connected, or gone
+  std::vector<bool> has_left_;  // [rank], in order
   Stage stage_ = Stage::joining;
   std::string last_refusal_;
   std::uint64_t sequence_ = 0;

@@ -38,10 +38,11 @@ class Joining {
         std::optional<Connection> joined = through(std::move(socket));
         if (joined) return std::move(*joined);
         failure = "it closed the connection";
-        pause = kFirstPause;
       }
       const Clock::duration left = deadline_ - Clock::now();
-      if (left <= Clock::duration::zero()) throw_timeout("0", failure);
+      if (left <= Clock::duration::zero()) {
+        throw_timeout("0", gave_up_.empty() ? failure : diagnostics::format("{}, then {}", gave_up_, failure));
+      }
       std::this_thread::sleep_for(std::min(pause, left));
     }
   }
@@ -66,6 +67,10 @@ class Joining {
       throw Error(ErrorCode::config_mismatch, diagnostics::format("{}: refused: {}", place(), answer.text()));
     }
     if (answer.header.version != kWireVersion) throw_stranger();
+    if (answer.kind() == MessageKind::leave) {
+      gave_up_ = diagnostics::format("it gave up waiting for ranks {}", answer.text());
+      return std::nullopt;
+    }
     if (answer.kind() == MessageKind::withdrawn) {
       const std::string_view text = answer.text();
       const std::size_t line = std::min(text.find('\n'), text.size());
@@ -126,6 +131,7 @@ class Joining {
   const TcpRendezvous& rendezvous_;
   const std::chrono::nanoseconds timeout_;
   const Clock::time_point deadline_;
+  std::string gave_up_;  // whom rank 0 missed when it ended an attempt
 };
 
 }  // namespace

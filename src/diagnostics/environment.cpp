@@ -53,6 +53,11 @@ int parse_debug(std::string_view value) {
   reject("RAILYARD_DEBUG", value, "0, 1");
 }
 
+std::string parse_trace_file(std::string_view value) {
+  if (value.empty()) reject("RAILYARD_TRACE", value, "a file name");
+  return std::string(value);
+}
+
 struct Variable {
   const char* name;
   void (*read)(Environment& environment, std::string_view value);
@@ -63,6 +68,8 @@ constexpr std::array kVariables{
     Variable{"RAILYARD_TIMEOUT_S", [](Environment& to, std::string_view value) { to.timeout = parse_timeout(value); }},
     Variable{"RAILYARD_DEBUG", [](Environment& to, std::string_view value) { to.debug = parse_debug(value); }},
     Variable{"RAILYARD_SECRET", [](Environment& to, std::string_view value) { to.secret = value; }},
+    Variable{"RAILYARD_TRACE",
+             [](Environment& to, std::string_view value) { to.trace_file = parse_trace_file(value); }},
 };
 
 void read(const Variable& variable, Environment& environment) {

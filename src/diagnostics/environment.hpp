@@ -16,6 +16,7 @@ struct Environment {
   std::optional<std::chrono::nanoseconds> timeout;  // RAILYARD_TIMEOUT_S: seconds, (0, 1e6]
   int debug = 0;                                    // RAILYARD_DEBUG: 0, or 1: ranks compare every argument of a call
   std::string secret;                               // RAILYARD_SECRET: of a job of processes; empty: none
+  std::optional<std::string> trace_file;            // RAILYARD_TRACE: a file name
 };
 
 /// Throws RY-ENVIRONMENT naming variable, value and what is accepted.

@@ -36,7 +36,7 @@ HostDispatch::HostDispatch(const GroupOptions& options, transports::DispatchStep
 
 std::uint64_t HostDispatch::send(DispatchOperation& operation) {
   steps_.start(operation);
-  exchange_.enter(Stage::write);
+  exchange_.enter(Stage::write, operation.turn);
   const std::uint64_t wire_bytes = write_slots(operation);
   codecs::store_fence();
   exchange_.signal_arrival(operation.turn);
@@ -45,9 +45,10 @@ std::uint64_t HostDispatch::send(DispatchOperation& operation) {
 }
 
 Dispatched HostDispatch::receive(DispatchOperation& operation) {
+  exchange_.resume(Stage::exchange, operation.turn);
   steps_.agree(operation);
-  exchange_.wait_arrivals(operation.turn, operation.request.operation);
-  exchange_.enter(Stage::place);
+  exchange_.wait_arrivals(operation.turn);
+  exchange_.enter(Stage::place, operation.turn);
   place_rows(operation);
   return steps_.finish(operation);
 }

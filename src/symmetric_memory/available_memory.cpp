@@ -2,24 +2,33 @@
 #include "symmetric_memory/available_memory.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace railyard::symmetric_memory {
 namespace {
 
 constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
 
-// The file's only number; nothing for "max", and for a file that cannot be read.
+// The number that `text` begins with; nothing for "max", and for what has no number that fits.
+std::optional<std::size_t> number_of(std::string_view text) {
+  std::size_t number = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), number).ec != std::errc{}) return std::nullopt;
+  return number;
+}
+
+// The file's only number; nothing if it cannot be read.
 std::optional<std::size_t> read_number(const std::filesystem::path& file) {
   std::ifstream in(file);
-  std::size_t number = 0;
-  if (!(in >> number)) return std::nullopt;
-  return number;
+  std::string text;
+  in >> text;
+  return number_of(text);
 }
 
 // The number behind `key`, the first word of a line.
@@ -28,13 +37,13 @@ std::optional<std::size_t> read_field(const std::filesystem::path& file, std::st
   for (std::string line; std::getline(in, line);) {
     if (!std::string_view(line).starts_with(key)) continue;
     const std::size_t digit = line.find_first_of("0123456789", key.size());
-    if (digit != std::string::npos) return std::stoull(line.substr(digit));
+    if (digit != std::string::npos) return number_of(std::string_view(line).substr(digit));
   }
   return std::nullopt;
 }
 
 struct ControlGroupFiles {
-  std::string_view root;
+  std::filesystem::path root;
   std::string_view limit;
   std::string_view used;
   std::string_view files;  // field of memory.stat
@@ -43,9 +52,8 @@ struct ControlGroupFiles {
 // What `group` and those above it leave.
 std::size_t available_in(const ControlGroupFiles& names, const std::string& group) {
   std::size_t available = kUnlimited;
-  const std::filesystem::path root(names.root);
   for (std::filesystem::path place = std::filesystem::path(group).relative_path();; place = place.parent_path()) {
-    const std::filesystem::path directory = root / place;
+    const std::filesystem::path directory = names.root / place;
     const auto limit = read_number(directory / names.limit);
     const auto used = read_number(directory / names.used);
     if (limit && used) {
@@ -58,10 +66,10 @@ std::size_t available_in(const ControlGroupFiles& names, const std::string& grou
 
 }  // namespace
 
-std::size_t available_memory() {
-  const auto kilobytes = read_field("/proc/meminfo", "MemAvailable:");
+std::size_t available_memory(const std::filesystem::path& root) {
+  const auto kilobytes = read_field(root / "proc/meminfo", "MemAvailable:");
   std::size_t available = kilobytes ? *kilobytes * 1024 : kUnlimited;
-  std::ifstream groups("/proc/self/cgroup");  // lines of "<number>:<controllers>:<path>"
+  std::ifstream groups(root / "proc/self/cgroup");  // lines of "<number>:<controllers>:<path>"
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', first + 1);
@@ -69,13 +77,13 @@ std::size_t available_memory() {
     const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
     const std::string path = line.substr(second + 1);
     if (controllers == ",,") {
-      available = std::min(
-          available,
-          available_in(
-              {.root = "/sys/fs/cgroup", .limit = "memory.max", .used = "memory.current", .files = "inactive_file"},
-              path));
+      available = std::min(available, available_in({.root = root / "sys/fs/cgroup",
+                                                    .limit = "memory.max",
+                                                    .used = "memory.current",
+                                                    .files = "inactive_file"},
+                                                   path));
     } else if (controllers.find(",memory,") != std::string::npos) {
-      available = std::min(available, available_in({.root = "/sys/fs/cgroup/memory",
+      available = std::min(available, available_in({.root = root / "sys/fs/cgroup/memory",
                                                     .limit = "memory.limit_in_bytes",
                                                     .used = "memory.usage_in_bytes",
                                                     .files = "total_inactive_file"},

@@ -8,10 +8,14 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <limits>
+#include <string_view>
 
 namespace railyard::symmetric_memory {
 namespace {
@@ -28,12 +32,26 @@ bootstrap::FileDescriptor make_file() {
   return file;
 }
 
-// Zero, or errno.
+// Zero, or errno. Signals wait until the step is done: many kernels undo all of it for one, and those of a profiler
+// would never let it end.
 int take_pages(int file, std::size_t begin, std::size_t bytes) {
-  while (::fallocate(file, 0, static_cast<off_t>(begin), static_cast<off_t>(bytes)) != 0) {
-    if (errno != EINTR) return errno;
-  }
-  return 0;
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int error = 0;
+  do {
+    error = ::fallocate(file, 0, static_cast<off_t>(begin), static_cast<off_t>(bytes)) == 0 ? 0 : errno;
+  } while (error == EINTR);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return error;
+}
+
+// Beyond it the system would end the process (SIGXFSZ).
+std::size_t largest_file() {
+  rlimit limit{};
+  const bool limited = ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return limited ? limit.rlim_cur : std::numeric_limits<std::size_t>::max();
 }
 
 }  // namespace
@@ -59,6 +77,8 @@ void SharedRegion::commit(std::size_t bytes) {
                 diagnostics::format("the system refused {} bytes for a heap of {}: {}; {} bytes are available", wanted,
                                     bytes, reason, available_memory()));
   };
+  if (wanted == 0) return;
+  if (bytes > largest_file()) refuse(diagnostics::format("files may have {} bytes (ulimit -f)", largest_file()));
   if (wanted > available_memory()) refuse("not enough memory");
   for (std::size_t begin = committed_; begin < bytes; begin += kStep) {
     const std::size_t step = std::min(kStep, bytes - begin);

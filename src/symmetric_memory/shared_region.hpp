@@ -32,7 +32,8 @@ class SharedRegion final : public MemoryRegion {
   /// Reserves `limit` bytes of address space. Throws RY-OUT-OF-MEMORY with the bytes asked.
   explicit SharedRegion(std::size_t limit);
 
-  /// Refused with the bytes asked and available before the system would have to end a process for them.
+  /// Refused with the bytes asked and available before the system would have to end a process for them: also above the
+  /// limit of a file's size (RLIMIT_FSIZE).
   void commit(std::size_t bytes) override;
   [[nodiscard]] std::byte* base() const noexcept override { return mapping_.base(); }
   [[nodiscard]] std::size_t limit() const noexcept override { return mapping_.bytes(); }

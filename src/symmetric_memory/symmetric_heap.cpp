@@ -28,21 +28,37 @@ std::shared_ptr<SymmetricHeap> map_heaps(bootstrap::Bootstrap& bootstrap, std::s
     auto region = std::make_unique<SharedRegion>(limit);
     descriptors.push_back(region->descriptor());
     own = std::make_shared<Heap>(std::move(region), bytes);
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     refusal = std::current_exception();  // the peers wait for this rank's answer: tell them first
     descriptors.clear();
   }
   const auto all = bootstrap::exchange_descriptors(bootstrap, descriptors, "mapping heaps", timeout);
   if (refusal) std::rethrow_exception(refusal);
-  std::vector<MappedHeap> heaps;
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     if (all[rank].empty()) throw_refused(rank, bytes);
-    if (rank == static_cast<std::size_t>(bootstrap.rank())) {
-      heaps.push_back({own->base(), own});
-      continue;
+  }
+  std::vector<MappedHeap> heaps;
+  try {
+    for (std::size_t rank = 0; rank < all.size(); ++rank) {
+      if (rank == static_cast<std::size_t>(bootstrap.rank())) {
+        heaps.push_back({own->base(), own});
+        continue;
+      }
+      auto mapping = std::make_shared<SharedMapping>(all[rank].front().get(), limit);
+      heaps.push_back({mapping->base(), mapping});
     }
-    auto mapping = std::make_shared<SharedMapping>(all[rank].front().get(), limit);
-    heaps.push_back({mapping->base(), mapping});
+  } catch (const std::exception&) {
+    refusal = std::current_exception();
+  }
+  const char mine = refusal ? 0 : 1;
+  std::vector<char> mapped(all.size());
+  bootstrap.all_gather(&mine, mapped.data(), sizeof(mine), "mapping heaps: mapped", timeout);
+  if (refusal) std::rethrow_exception(refusal);
+  for (std::size_t rank = 0; rank < mapped.size(); ++rank) {
+    if (mapped[rank] != 0) continue;
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("rank {} could not map the heaps of {} ranks, of up to {} bytes each", rank,
+                                    mapped.size(), limit));
   }
   return std::make_shared<SymmetricHeap>(std::move(own), std::move(heaps));
 }
@@ -56,7 +72,7 @@ std::shared_ptr<SymmetricHeap> share_heaps(bootstrap::Bootstrap& bootstrap, std:
   std::exception_ptr refusal;
   try {
     own = make();
-  } catch (const Error&) {
+  } catch (const std::exception&) {
     refusal = std::current_exception();  // the peers wait for this rank's answer: tell them first
   }
   // Shared ownership: a rank that fails from here on lets go of its heap while others may not have looked yet.

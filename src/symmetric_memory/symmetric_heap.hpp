@@ -40,7 +40,8 @@ class SymmetricHeap {
                                                          std::chrono::nanoseconds timeout);
 
 /// Collective: heaps of `bytes`, growing up to `limit`, in host memory, between threads of one process or processes of
-/// one machine. Errors as `share_heaps`; between processes RY-UNSUPPORTED names a rank of another machine.
+/// one machine. Errors as `share_heaps`; between processes RY-OUT-OF-MEMORY also names a rank that could not map its
+/// peers' heaps, and RY-UNSUPPORTED a rank of another machine.
 [[nodiscard]] std::shared_ptr<SymmetricHeap> make_host_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
                                                              std::size_t limit, std::chrono::nanoseconds timeout);
 

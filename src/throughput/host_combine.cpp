@@ -12,7 +12,6 @@ namespace railyard::throughput {
 
 using routing::RouteState;
 using routing::Transfer;
-using transports::Kind;
 using transports::Notice;
 using transports::Operation;
 using transports::Stage;
@@ -72,8 +71,8 @@ CombineBytes HostCombine::send(CombineOperation& operation) {
   notice.rows_needed = state.num_rows;
   offer_y(operation, notice, bytes);
   offer_weights(operation, notice, bytes);
-  operation.turn = exchange_.begin(Kind::combine);
-  exchange_.wait_slot(operation.turn, Operation::combine);
+  operation.turn = exchange_.begin(Operation::combine);
+  exchange_.wait_slot(operation.turn);
   exchange_.publish(operation.turn, notice, {});
   return bytes;
 }
@@ -144,8 +143,9 @@ void HostCombine::offer_weights(CombineOperation& operation, Notice& notice, Com
 }
 
 CombineBytes HostCombine::receive(CombineOperation& operation, Combined& result) {
+  exchange_.resume(Stage::exchange, operation.turn);
   exchange_.wait_notices(operation.turn, operation.descriptor);
-  exchange_.enter(Stage::pull);
+  exchange_.enter(Stage::pull, operation.turn);
   const RouteState& state = *operation.request.route.state();
   const TensorView& out = operation.request.out;
   result.event = Event(find_sources(operation));

@@ -15,7 +15,7 @@ std::uint64_t HostDispatch::send(DispatchOperation& operation) {
   steps_.start(operation);
   steps_.publish(operation);
   steps_.agree(operation);
-  exchange_.enter(Stage::write);
+  exchange_.enter(Stage::write, operation.turn);
   const std::uint64_t wire_bytes = write_rows(operation);
   codecs::store_fence();  // rows were stored past the caches
   exchange_.signal_arrival(operation.turn);
@@ -23,7 +23,7 @@ std::uint64_t HostDispatch::send(DispatchOperation& operation) {
 }
 
 Dispatched HostDispatch::receive(DispatchOperation& operation) {
-  exchange_.wait_arrivals(operation.turn, operation.request.operation);
+  exchange_.wait_arrivals(operation.turn);
   return steps_.finish(operation);
 }
 

@@ -23,6 +23,9 @@ namespace railyard::transports {
 /// Dispatches (with routes) and combines are counted apart: each kind has its epochs, mailboxes and signals.
 enum class Kind : std::uint8_t { dispatch, combine };
 inline constexpr int kNumKinds = 2;
+[[nodiscard]] constexpr Kind kind_of(Operation operation) noexcept {
+  return operation == Operation::combine ? Kind::combine : Kind::dispatch;
+}
 
 /// A signal advances by this much per (source, operation), so that parts of an operation may add shares of it.
 inline constexpr std::uint64_t kSignalStep = 1U << 16;

@@ -160,8 +160,8 @@ void DispatchSteps::lease_blocks(DispatchOperation& operation) {
 
 void DispatchSteps::start(DispatchOperation& operation) {
   if (operation.request.makes_route()) ++next_route_id_;
-  operation.turn = exchange_.begin(Kind::dispatch);
-  exchange_.wait_slot(operation.turn, operation.request.operation);
+  operation.turn = exchange_.begin(operation.request.operation);
+  exchange_.wait_slot(operation.turn);
 }
 
 void DispatchSteps::publish(const DispatchOperation& operation) {

@@ -21,7 +21,10 @@ PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_me
       heap_(std::move(heap)),
       layout_(ControlLayout::of(num_ranks, options.num_experts, options.num_slots)),
       at_stage_(options.at_stage),
+      trace_(options.trace),
+      watched_(at_stage_ || trace_),
       waiter_(std::move(waiter)) {
+  waiter_.set_trace(trace_);
   control_ = heap_->own().allocate(layout_.bytes);
   if (!control_ || control_.state()->offset() != 0) {
     throw Error(ErrorCode::heap_exhausted,
@@ -29,7 +32,7 @@ PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_me
                                     heap_->own().usage().bytes, layout_.bytes));
   }
   for (int kind = 0; kind < kNumKinds; ++kind) {
-    next_[kind] = {static_cast<Kind>(kind), options.first_epoch + 1, 0};
+    next_[kind] = {.kind = static_cast<Kind>(kind), .epoch = options.first_epoch + 1};
     for (int peer = 0; peer < num_ranks; ++peer) {
       layout_.received_word(base(rank), static_cast<Kind>(kind), peer) = options.first_epoch * kSignalStep;
       for (int slot = 0; slot < options.num_slots; ++slot) {
@@ -42,23 +45,35 @@ PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_me
   }
 }
 
-Turn PeerExchange::begin(Kind kind) noexcept {
-  Turn& next = next_[static_cast<std::size_t>(kind)];
+void PeerExchange::tell(Stage stage, const Turn& turn) const {
+  tell_trace(stage, turn);  // first: what the hook delays is the stage's
+  if (at_stage_) at_stage_(stage);
+}
+
+void PeerExchange::tell_trace(Stage stage, const Turn& turn) const {
+  if (!trace_) return;
+  const bool moves_rows = stage == Stage::write || stage == Stage::pull;
+  trace_->enter(trace_row(stage), name(turn.operation), turn.epoch, moves_rows);
+}
+
+Turn PeerExchange::begin(Operation operation) noexcept {
+  Turn& next = next_[static_cast<std::size_t>(kind_of(operation))];
+  next.operation = operation;
   const Turn turn = next;
   ++next.epoch;
   if (++next.slot == layout_.num_slots) next.slot = 0;
   return turn;
 }
 
-void PeerExchange::wait_slot(const Turn& turn, Operation operation) {
-  enter(Stage::slot);
+void PeerExchange::wait_slot(const Turn& turn) {
+  enter(Stage::slot, turn);
   const std::uint64_t reader_epoch = turn.epoch - static_cast<std::uint64_t>(layout_.num_slots);
-  waiter_.wait_for_all({name(operation), Stage::slot, turn.epoch}, reader_epoch * kSignalStep,  // pair: received
+  waiter_.wait_for_all({name(turn.operation), Stage::slot, turn.epoch}, reader_epoch * kSignalStep,  // pair: received
                        [&](int peer) -> std::uint64_t& { return layout_.received_word(base(rank_), turn.kind, peer); });
 }
 
 void PeerExchange::publish(const Turn& turn, const Notice& notice, std::span<const std::int32_t> counts) {
-  enter(Stage::exchange);
+  enter(Stage::exchange, turn);
   for (int step = 0; step < num_ranks_; ++step) {
     const int peer = (rank_ + step) % num_ranks_;
     Mailbox& mailbox = layout_.mailbox(base(peer), turn.kind, turn.slot, rank_);
@@ -97,9 +112,9 @@ void PeerExchange::signal_arrival(const Turn&) {
   }
 }
 
-void PeerExchange::wait_arrivals(const Turn& turn, Operation operation) {
-  enter(Stage::arrival);
-  waiter_.wait_for_all({name(operation), Stage::arrival, turn.epoch},
+void PeerExchange::wait_arrivals(const Turn& turn) {
+  enter(Stage::arrival, turn);
+  waiter_.wait_for_all({name(turn.operation), Stage::arrival, turn.epoch},
                        turn.epoch * kSignalStep,  // pair: dispatch.arrived
                        [&](int source) -> std::uint64_t& { return layout_.arrived_word(base(rank_), source); });
 }
@@ -112,8 +127,8 @@ void PeerExchange::signal_received(const Turn& turn) {
 }
 
 void PeerExchange::wait_received(const Turn& turn) {
-  enter(Stage::readers);
-  waiter_.wait_for_all({name(Operation::combine), Stage::readers, turn.epoch},
+  enter(Stage::readers, turn);
+  waiter_.wait_for_all({name(turn.operation), Stage::readers, turn.epoch},
                        turn.epoch * kSignalStep,  // pair: received
                        [&](int peer) -> std::uint64_t& { return layout_.received_word(base(rank_), turn.kind, peer); });
 }

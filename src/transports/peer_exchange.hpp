@@ -33,6 +33,7 @@ namespace railyard::transports {
 /// One operation under way at this rank.
 struct Turn {
   Kind kind = Kind::dispatch;
+  Operation operation = Operation::dispatch;
   std::uint64_t epoch = 0;
   int slot = 0;
 };
@@ -42,6 +43,7 @@ struct PeerExchangeOptions {
   int num_slots = 0;  // max_in_flight
   std::uint64_t first_epoch = 0;
   std::function<void(Stage)> at_stage = {};  // tests only
+  std::shared_ptr<diagnostics::TraceTrack> trace = {};
 };
 
 /// Used by the rank's thread. Control memory is the first block of the heap.
@@ -53,8 +55,8 @@ class PeerExchange {
 
   [[nodiscard]] static std::size_t control_bytes(int num_ranks, int num_experts, int num_slots);
 
-  [[nodiscard]] Turn begin(Kind kind) noexcept;
-  void wait_slot(const Turn& turn, Operation operation);
+  [[nodiscard]] Turn begin(Operation operation) noexcept;
+  void wait_slot(const Turn& turn);
   /// `counts`: experts + ranks elements, or none.
   void publish(const Turn& turn, const Notice& notice, std::span<const std::int32_t> counts);
   /// Throws RY-OPERATION-MISMATCH naming the first peer whose descriptor differs, with both.
@@ -63,14 +65,20 @@ class PeerExchange {
   [[nodiscard]] const std::int32_t* counts(const Turn& turn, int source) const noexcept;
 
   void signal_arrival(const Turn& turn);
-  void wait_arrivals(const Turn& turn, Operation operation);
+  void wait_arrivals(const Turn& turn);
 
   void signal_received(const Turn& turn);
   void wait_received(const Turn& turn);
 
-  /// Tells the tests' hook where this rank is.
-  void enter(Stage stage) const {
-    if (at_stage_) at_stage_(stage);
+  /// Tells the trace and the tests' hook where this rank is.
+  void enter(Stage stage, const Turn& turn) const {
+    if (watched_) [[unlikely]]
+      tell(stage, turn);
+  }
+  /// A receive part goes on in the stage that its send part had come to.
+  void resume(Stage stage, const Turn& turn) const {
+    if (watched_) [[unlikely]]
+      tell_trace(stage, turn);
   }
 
   [[nodiscard]] int rank() const noexcept { return rank_; }
@@ -78,14 +86,20 @@ class PeerExchange {
   [[nodiscard]] symmetric_memory::Heap& heap() const noexcept { return heap_->own(); }
   [[nodiscard]] std::byte* base(int rank) const noexcept { return heap_->base(rank); }
   [[nodiscard]] Waiter& waiter() noexcept { return waiter_; }
+  [[nodiscard]] const Waiter& waiter() const noexcept { return waiter_; }
 
  private:
+  void tell(Stage stage, const Turn& turn) const;
+  void tell_trace(Stage stage, const Turn& turn) const;
+
   int rank_;
   int num_ranks_;
   std::shared_ptr<symmetric_memory::SymmetricHeap> heap_;
   ControlLayout layout_;
   Lease control_;  // at offset 0 of every heap: its first block
   std::function<void(Stage)> at_stage_;
+  std::shared_ptr<diagnostics::TraceTrack> trace_;
+  bool watched_;  // by either
   Waiter waiter_;
   Turn next_[kNumKinds];
 };

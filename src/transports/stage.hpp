@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stages of an operation, as timeouts name them and tests delay them.
+// The stages of an operation, as timeouts and traces name them and tests delay them.
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace railyard::transports {
@@ -18,5 +19,11 @@ enum class Stage : std::uint8_t {
 };
 
 [[nodiscard]] std::string_view name(Stage stage) noexcept;
+
+/// The rows of a group in a trace: the parts of its operations, then the stages.
+inline constexpr int kSendRow = 0;
+inline constexpr int kReceiveRow = 1;
+[[nodiscard]] constexpr int trace_row(Stage stage) noexcept { return kReceiveRow + 1 + static_cast<int>(stage); }
+[[nodiscard]] std::span<const std::string_view> trace_rows() noexcept;
 
 }  // namespace railyard::transports

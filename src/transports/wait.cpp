@@ -45,6 +45,19 @@ class Backoff {
   std::chrono::microseconds sleep_{20};
 };
 
+WaitTotals& of_stage(StageWaits& waits, Stage stage) {
+  switch (stage) {
+    case Stage::slot:
+      return waits.slot;
+    case Stage::exchange:
+      return waits.exchange;
+    case Stage::readers:
+      return waits.readers;
+    default:  // no other stage waits
+      return waits.arrival;
+  }
+}
+
 std::string list_missing(int num_ranks, std::uint64_t expected, const std::function<std::uint64_t(int)>& read) {
   std::string missing;
   for (int peer = 0; peer < num_ranks; ++peer) {
@@ -58,20 +71,80 @@ std::string list_missing(int num_ranks, std::uint64_t expected, const std::funct
 
 }  // namespace
 
-void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected,
-                         const std::function<std::uint64_t(int)>& read) const {
-  const auto begin = Clock::now();
+// One wait for the peers of `missing_`: charges each with the time until it was seen, or until the wait gave up.
+class Waiter::Charge {
+ public:
+  Charge(Waiter& waiter, Stage stage, Clock::time_point begin)
+      : waiter_(waiter), stage_(stage), begin_(begin), num_missing_(waiter.missing_.size()) {}
+  ~Charge() {
+    if (!waiter_.missing_.empty()) charge_from(waiter_.missing_.begin());
+    add(waiter_.statistics_.all);
+    if (waiter_.trace_) {
+      waiter_.trace_->waited(begin_.time_since_epoch().count(), now_.time_since_epoch().count(), last_peer_,
+                             static_cast<int>(num_missing_));
+    }
+  }
+  Charge(const Charge&) = delete;
+  Charge& operator=(const Charge&) = delete;
+
+  [[nodiscard]] Clock::time_point begin() const noexcept { return begin_; }
+
+  /// Looks at every missing peer once, or if `briefly` at the others only if the first has come: a look at many words
+  /// at each spin makes ranks that outnumber the cores spin longer. Returns whether all have come.
+  bool look(std::uint64_t expected, const Read& read, bool briefly) {
+    std::vector<int>& missing = waiter_.missing_;
+    if (briefly && !reached(read(missing.front()), expected)) return false;
+    auto kept = missing.begin();
+    for (auto peer = missing.begin(); peer != missing.end(); ++peer) {
+      if (!reached(read(*peer), expected)) std::iter_swap(kept++, peer);
+    }
+    if (kept == missing.end()) return false;
+    charge_from(kept);
+    missing.erase(kept, missing.end());
+    return missing.empty();
+  }
+
+ private:
+  void charge_from(std::vector<int>::const_iterator first) {
+    now_ = Clock::now();
+    last_peer_ = *first;
+    for (; first != waiter_.missing_.end(); ++first) add(waiter_.statistics_.peers[static_cast<std::size_t>(*first)]);
+  }
+  void add(StageWaits& waits) const {
+    WaitTotals& totals = of_stage(waits, stage_);
+    const std::chrono::nanoseconds waited = now_ - begin_;
+    ++totals.count;
+    totals.total += waited;
+    totals.longest = std::max(totals.longest, waited);
+  }
+
+  Waiter& waiter_;
+  Stage stage_;
+  Clock::time_point begin_;
+  Clock::time_point now_;
+  std::size_t num_missing_;
+  int last_peer_ = -1;
+};
+
+void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read) {
+  const Clock::time_point begin = Clock::now();
+  missing_.clear();
+  for (int peer = 0; peer < num_ranks_; ++peer) {
+    if (!reached(read(peer), expected)) missing_.push_back(peer);
+  }
+  if (missing_.empty()) return;
+  Charge charge(*this, site.stage, begin);
+  wait_for_missing(site, expected, read, charge);
+}
+
+void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, Charge& charge) {
   bool warned = false;
   Backoff backoff;
-  for (int peer = 0; peer < num_ranks_;) {
-    if (reached(read(peer), expected)) {
-      ++peer;
-      continue;
-    }
+  do {
     backoff.step();
     if (backoff.cheap()) continue;
     throw_if_aborted(site);
-    const auto waited = Clock::now() - begin;
+    const auto waited = Clock::now() - charge.begin();
     // Before the deadline is looked at: a thread that was not run for long says who was missing all the same.
     if (!warned && waited >= timeout_ / 10) {
       warned = true;
@@ -83,14 +156,14 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected,
     }
     if (waited >= timeout_) {
       const std::string missing = list_missing(num_ranks_, expected, read);
-      if (missing.empty()) return;  // the last one came this instant
+      if (missing.empty()) continue;  // the last one came this instant
       throw Error(
           ErrorCode::timeout,
           diagnostics::format("rank {}: {}, stage {}, epoch {}: no answer within {} ms from {}", rank_, site.operation,
                               name(site.stage), site.epoch,
                               std::chrono::duration_cast<std::chrono::milliseconds>(timeout_).count(), missing));
     }
-  }
+  } while (!charge.look(expected, read, backoff.cheap()));
 }
 
 void Waiter::throw_if_aborted(const WaitSite& site) const {

@@ -5,7 +5,10 @@
 #include "bootstrap/abort_flag.hpp"
 #include "diagnostics/log.hpp"
 #include "diagnostics/random_delay.hpp"
+#include "diagnostics/trace.hpp"
 #include "transports/stage.hpp"
+
+#include <railyard/wait_statistics.hpp>
 
 #include <atomic>
 #include <chrono>
@@ -13,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace railyard::transports {
 
@@ -33,23 +37,30 @@ class Waiter {
         timeout_(timeout),
         world_abort_(std::move(world_abort)),
         group_abort_(std::move(group_abort)),
-        log_(std::move(log)) {}
+        log_(std::move(log)) {
+    statistics_.peers.resize(static_cast<std::size_t>(num_ranks));
+    missing_.reserve(static_cast<std::size_t>(num_ranks));
+  }
 
   void set_timeout(std::chrono::nanoseconds timeout) noexcept { timeout_ = timeout; }
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
+  /// Waits of the slow path become events within the stage that the track is in.
+  void set_trace(std::shared_ptr<diagnostics::TraceTrack> trace) noexcept { trace_ = std::move(trace); }
 
   /// Returns when `word(peer)` has reached `expected` for every peer, by signed difference. Each word is read with
   /// acquire. Spins briefly, then yields, then sleeps: ranks may outnumber cores. Throws RY-TIMEOUT naming operation,
   /// stage, epoch and the missing peers with what was seen, or RY-ABORTED. At a tenth of the deadline it logs a
-  /// warning.
+  /// warning. Only a wait that does not find everyone there looks at a clock, and is counted (statistics()).
   template <typename Word>
-  void wait_for_all(const WaitSite& site, std::uint64_t expected, Word word) const {
+  void wait_for_all(const WaitSite& site, std::uint64_t expected, Word word) {
     for (int peer = 0; peer < num_ranks_; ++peer) {
       if (!reached(load_acquire(word(peer)), expected)) {
         return wait_slowly(site, expected, [&](int index) { return load_acquire(word(index)); });
       }
     }
   }
+
+  [[nodiscard]] const WaitStatistics& statistics() const noexcept { return statistics_; }
 
   static void store_release(std::uint64_t& word, std::uint64_t value) noexcept {
     diagnostics::random_delay();
@@ -68,7 +79,10 @@ class Waiter {
   }
 
  private:
-  void wait_slowly(const WaitSite& site, std::uint64_t expected, const std::function<std::uint64_t(int)>& read) const;
+  using Read = std::function<std::uint64_t(int)>;
+  class Charge;
+  void wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read);
+  void wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, Charge& charge);
   void throw_if_aborted(const WaitSite& site) const;
 
   int rank_;
@@ -77,6 +91,9 @@ class Waiter {
   std::shared_ptr<bootstrap::AbortFlag> world_abort_;
   std::shared_ptr<bootstrap::AbortFlag> group_abort_;
   std::shared_ptr<diagnostics::Log> log_;
+  std::shared_ptr<diagnostics::TraceTrack> trace_;  // or null
+  WaitStatistics statistics_;
+  std::vector<int> missing_;  // of the wait under way
 };
 
 }  // namespace railyard::transports

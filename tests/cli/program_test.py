@@ -29,8 +29,9 @@ SMALL = ["--hidden", "256", "--experts", "16", "--top-k", "4", "--iterations", "
 SMALL_DEMO = ["--tokens", "24", "--steps", "2", "--hidden", "64", "--intermediate", "32", "--experts", "16", "--top-k", "4"]
 
 
-def railyard(*arguments):
+def railyard(*arguments, **variables):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
+    environment.update(variables)
     return subprocess.run([RAILYARD, *arguments], capture_output=True, text=True, check=False, env=environment)
 
 
@@ -155,6 +156,29 @@ class Demo(unittest.TestCase):
         self.assertEqual(sum(map(sum, document["entries_by_rank_and_expert"])), 4 * sum(document["tokens_by_rank"]))
         self.assertLess(document["dispatch_wire_bytes"], document["undeduplicated_bytes"])
         self.assertIn("verified: yes", done.stderr)
+
+    def test_a_trace_has_every_rank_and_every_stage(self):
+        with tempfile.TemporaryDirectory() as directory:
+            name = os.path.join(directory, "trace of {pid}.json")
+            done = railyard("demo", "--ranks", "3", *SMALL_DEMO, "--mode", "low_latency", RAILYARD_TRACE=name)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            (path,) = pathlib.Path(directory).iterdir()
+            self.assertRegex(path.name, r"^trace of \d+\.json$")
+            events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+        named = {event["args"]["name"]: event["pid"] for event in events if event["name"] == "process_name"}
+        self.assertEqual(named, {f"rank {rank}": rank for rank in range(3)})
+        for rank in range(3):
+            spans = [event for event in events if event["ph"] == "X" and event["pid"] == rank]
+            self.assertEqual({event["cat"] for event in spans} - {"wait"},
+                             {"send", "receive", "slot", "exchange", "write", "arrival", "place", "pull", "readers"})
+            self.assertTrue(all(event["dur"] >= 0 and event["args"]["epoch"] >= 1 for event in spans))
+            rows = {event["tid"] for event in events if event["name"] == "thread_name" and event["pid"] == rank}
+            self.assertLessEqual({event["tid"] for event in spans}, rows)
+
+    def test_a_trace_that_cannot_be_written_is_an_error(self):
+        done = railyard("demo", *SMALL_DEMO, RAILYARD_TRACE="/no/such/folder/trace.json")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertRegex(done.stderr, r'^RY-ENVIRONMENT: RAILYARD_TRACE="/no/such/folder/trace.json": .*\(errno 2\)\n$')
 
 
 class Measuring(unittest.TestCase):

@@ -35,9 +35,11 @@ using Clock = std::chrono::steady_clock;
 using transports::Stage;
 using namespace std::chrono_literals;
 
-// Sanitizers, and machines with more to do than cores, are slow.
-constexpr auto kDeadline = 1s;
-constexpr auto kSlack = 8s;
+// Sanitizers, and machines with more to do than cores, are slow. Only a process that stands still is noticed by the
+// deadline; all else must be told long before it.
+constexpr auto kDeadline = 3s;
+constexpr auto kPatience = 60s;
+constexpr auto kSlack = 20s;
 #if defined(RAILYARD_SANITIZED)
 constexpr std::uint64_t kCases = 24;
 #else
@@ -172,7 +174,7 @@ void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const Pla
     place.require(route.status().code == ErrorCode::invalid_id && route.status().rank == chaos.victim,
                   "ids beyond the experts are no status that names the rank");
   }
-  group.set_timeout(kDeadline);
+  if (chaos.fault == Fault::stopped) group.set_timeout(kDeadline);
   armed = is_victim;
   // Until the victim is needed, results are right; then it is named.
   for (int round = 0; round < 6; ++round) round_trip(place, group, scenario, plain, rank.device());
@@ -186,7 +188,8 @@ std::string run_case(const Case& chaos, Waits& waits) {
   if (memory == MAP_FAILED) return "no shared page";
   auto* const shared = new (memory) Shared;
   Report report;
-  const WorldOptions options{.timeout = 2 * kDeadline, .log_level = LogLevel::off};
+  const WorldOptions options{.timeout = kPatience, .log_level = LogLevel::off};
+  const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
   const auto body = [&](Rank& rank) {
     const Place place{&report, "rank " + std::to_string(rank.index())};
     try {
@@ -197,7 +200,7 @@ std::string run_case(const Case& chaos, Waits& waits) {
       if (!is_victim) {
         shared->told_after(late.count());
         place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
-        place.require(late < 2 * kDeadline + kSlack,
+        place.require(late < limit,
                       "told after " +
                           std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) + " ms");
       }
@@ -233,7 +236,7 @@ TEST(Chaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
               static_cast<unsigned long long>(cases));
   Waits waits;
   for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), waits), "");
-  std::printf("deadline 1000 ms\n");
+  std::printf("deadline of the stopped: %lld s\n", static_cast<long long>(kDeadline.count()));
   waits.print();
 }
 

@@ -8,9 +8,14 @@
 
 #include <poll.h>
 
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <future>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 namespace railyard::bootstrap {
 namespace {
@@ -124,6 +129,57 @@ TEST(TcpRendezvous, StrangersAreToldAndDoNoHarm) {
   first->all_gather(nullptr, nullptr, 0, "still here", 20s);
   other.join();
   EXPECT_FALSE(first->abort_flag()->raised());
+}
+
+TEST(TcpRendezvous, RankZeroLeavesOnceASlowRankHasItsBlocks) {
+  constexpr std::size_t kBytes = std::size_t{32} << 20;  // more than sockets hold
+  const ReservedPort port;
+  std::thread zero([&] {
+    const auto self = make_tcp_bootstrap(port.rendezvous(0, 2), 20s);
+    const std::string mine(kBytes, 'a');
+    std::string all(2 * kBytes, ' ');
+    self->all_gather(mine.data(), all.data(), kBytes, "", 20s);
+  });
+  std::string failure;
+  FileDescriptor socket = connect_to("127.0.0.1", port.number(), Clock::now() + 10s, failure);
+  while (!socket.valid()) socket = connect_to("127.0.0.1", port.number(), Clock::now() + 10s, failure);
+  Connection slow(std::move(socket), 4 * kBytes);
+  const auto say = [&](MessageKind kind, std::string_view payload) {
+    slow.queue(make_packet({.kind = static_cast<std::uint16_t>(kind), .world_size = 2, .rank = 1}, payload));
+    while (slow.has_output()) {
+      pollfd event{.fd = slow.descriptor(), .events = POLLOUT, .revents = 0};
+      ::poll(&event, 1, 1000);
+      ASSERT_TRUE(slow.write_some());
+    }
+  };
+  const auto hear = [&](int pauses) {
+    Message message;
+    for (bool open = true; slow.next(message) == Connection::Next::none && open;) {
+      pollfd event{.fd = slow.descriptor(), .events = POLLIN, .revents = 0};
+      ::poll(&event, 1, 1000);
+      for (int part = 0; open && part < 100; ++part) open = slow.read_some();
+      if (pauses-- > 0) std::this_thread::sleep_for(400ms);
+    }
+    return message;
+  };
+  say(MessageKind::hello, "");
+  EXPECT_EQ(hear(0).kind(), MessageKind::welcome);
+  say(MessageKind::contribute, std::string(sizeof(std::uint32_t), '\0') + std::string(kBytes, 'b'));
+  const Message gathered = hear(4);
+  EXPECT_EQ(gathered.kind(), MessageKind::gathered);
+  EXPECT_EQ(gathered.payload.size(), 2 * kBytes);
+  zero.join();
+}
+
+TEST(TcpRendezvous, WhomRankZeroMissedIsNamedAlsoAfterItGaveUp) {
+  const ReservedPort port;
+  run_threads(2, [&](int rank) {
+    const auto timeout = rank == 0 ? 2s : 3s;
+    const std::string text =
+        error_of([&] { static_cast<void>(make_tcp_bootstrap(port.rendezvous(rank, 3), timeout)); });
+    EXPECT_NE(text.find("RY-TIMEOUT"), std::string::npos) << text;
+    EXPECT_NE(text.find("ranks 2"), std::string::npos) << text;
+  });
 }
 
 TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedMeanwhile) {

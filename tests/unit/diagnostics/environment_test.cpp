@@ -40,16 +40,19 @@ TEST(Environment, UnsetMeansDefaults) {
   EXPECT_FALSE(environment.log_level);
   EXPECT_FALSE(environment.timeout);
   EXPECT_EQ(environment.debug, 0);
+  EXPECT_FALSE(environment.trace_file);
 }
 
 TEST(Environment, ReadsEveryVariable) {
   const Variable log("RAILYARD_LOG", "debug");
   const Variable timeout("RAILYARD_TIMEOUT_S", "2.5");
   const Variable debug("RAILYARD_DEBUG", "1");
+  const Variable trace("RAILYARD_TRACE", "trace of {rank}.json");
   const Environment environment = read_environment();
   EXPECT_EQ(environment.log_level, LogLevel::debug);
   EXPECT_EQ(environment.timeout, std::chrono::milliseconds(2500));
   EXPECT_EQ(environment.debug, 1);
+  EXPECT_EQ(environment.trace_file, "trace of {rank}.json");
 }
 
 TEST(Environment, RefusesWhatItCannotRead) {
@@ -62,6 +65,7 @@ TEST(Environment, RefusesWhatItCannotRead) {
   for (const char* value : {"", "2", "yes"}) {
     EXPECT_NE(refusal("RAILYARD_DEBUG", value).find("0, 1"), std::string::npos) << value;
   }
+  EXPECT_NE(refusal("RAILYARD_TRACE", "").find("a file name"), std::string::npos);
 }
 
 TEST(Environment, EveryFaultIsNamed) {

@@ -6,11 +6,14 @@
 
 #include <gtest/gtest.h>
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <string>
 
@@ -18,6 +21,7 @@ namespace railyard::symmetric_memory {
 namespace {
 
 constexpr std::size_t kMegabyte = std::size_t{1} << 20;
+constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
 
 TEST(SharedRegion, WhatOneProcessWritesAnotherReads) {
   SharedRegion region(4 * kMegabyte);
@@ -49,13 +53,13 @@ TEST(SharedRegion, NobodyCanTakeItsBytesAway) {
 }
 
 TEST(SharedRegion, MoreThanThereIsIsRefusedWithBothNumbers) {
-  const std::size_t wanted = available_memory() + (std::size_t{1} << 40);
+  const std::size_t wanted = available_memory() + (std::size_t{64} << 30);  // ThreadSanitizer maps no more than 1.5 TiB
   SharedRegion region(wanted);
   region.commit(kMegabyte);
   region.base()[0] = std::byte{9};
   try {
     region.commit(wanted);
-    FAIL() << "a terabyte more than there is was granted";
+    FAIL() << "more than there is was granted";
   } catch (const Error& error) {
     const std::string text = error.what();
     EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
@@ -69,10 +73,86 @@ TEST(SharedRegion, MoreThanThereIsIsRefusedWithBothNumbers) {
 
 TEST(SharedRegion, AddressSpaceThatIsNotThereIsRefused) { EXPECT_THROW(SharedRegion(std::size_t{1} << 60), Error); }
 
-TEST(AvailableMemory, IsSomethingAndFollowsWhatIsTaken) {
-  const std::size_t before = available_memory();
-  EXPECT_GT(before, kMegabyte);
-  EXPECT_LT(before, std::numeric_limits<std::size_t>::max()) << "neither /proc/meminfo nor a control group was read";
+TEST(SharedRegion, ALimitOfFilesIsAnErrorNotASignal) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit one{.rlim_cur = kMegabyte, .rlim_max = kMegabyte};
+    ::setrlimit(RLIMIT_FSIZE, &one);
+    SharedRegion region(2 * kMegabyte);
+    region.commit(kMegabyte);
+    try {
+      region.commit(2 * kMegabyte);
+    } catch (const Error& error) {
+      ::_exit(std::string(error.what()).find("files may have 1048576 bytes (ulimit -f)") == std::string::npos ? 2 : 0);
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST(AvailableMemory, IsThatOfThisMachine) {
+  EXPECT_GT(available_memory(), kMegabyte);
+  EXPECT_LT(available_memory(), kUnlimited) << "neither /proc/meminfo nor a control group was read";
+}
+
+/// A machine of files, in a folder of its own.
+class AvailableMemoryOf : public ::testing::Test {
+ protected:
+  AvailableMemoryOf() { write("proc/meminfo", "MemTotal: 99 kB\nMemAvailable:      1024 kB\n"); }
+  ~AvailableMemoryOf() override { std::filesystem::remove_all(root_); }
+
+  void write(const std::string& file, const std::string& text) const {
+    std::filesystem::create_directories((root_ / file).parent_path());
+    std::ofstream(root_ / file) << text;
+  }
+  [[nodiscard]] std::size_t available() const { return available_memory(root_); }
+
+  const std::filesystem::path root_ =
+      std::filesystem::temp_directory_path() / ("railyard-machine-" + std::to_string(::getpid()));
+};
+
+TEST_F(AvailableMemoryOf, NoControlGroup) { EXPECT_EQ(available(), kMegabyte); }
+
+TEST_F(AvailableMemoryOf, TheTightestGroupAboveCounts) {
+  write("proc/self/cgroup", "0::/job/step with: a colon\n");
+  write("sys/fs/cgroup/job/step with: a colon/memory.max", "max\n");
+  write("sys/fs/cgroup/job/step with: a colon/memory.current", "500\n");
+  EXPECT_EQ(available(), kMegabyte);
+  write("sys/fs/cgroup/job/memory.max", "10000\n");
+  write("sys/fs/cgroup/job/memory.current", "9000\n");
+  EXPECT_EQ(available(), 1000U);
+  write("sys/fs/cgroup/job/memory.stat", "file 8000\nactive_file 1000\ninactive_file 3000\n");
+  EXPECT_EQ(available(), 4000U) << "files that nobody uses are free";
+  write("sys/fs/cgroup/job/memory.stat", "inactive_file 99999\n");
+  EXPECT_EQ(available(), 10000U);
+  write("sys/fs/cgroup/memory.max", "7\n");  // of a namespace's root
+  write("sys/fs/cgroup/memory.current", "9\n");
+  EXPECT_EQ(available(), 0U) << "above its limit";
+}
+
+TEST_F(AvailableMemoryOf, VersionOneBesideVersionTwo) {
+  write("proc/self/cgroup", "5:cpu,memory:/job\n4:memoryless:/\n1:name=systemd:/x\n0::/y\n");
+  write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+  write("sys/fs/cgroup/memory/memory.usage_in_bytes", "123\n");
+  EXPECT_EQ(available(), kMegabyte);
+  write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "5000\n");
+  write("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "4500\n");
+  write("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 500\n");
+  EXPECT_EQ(available(), 1000U);
+}
+
+TEST_F(AvailableMemoryOf, WhatCannotBeReadDoesNotLimit) {
+  write("proc/self/cgroup", "nonsense\n:\n::\n0::\n0::/../../elsewhere\n0::/gone (deleted)\n3:memory:\n");
+  write("sys/fs/cgroup/memory.max", "99999999999999999999999999\n");
+  write("sys/fs/cgroup/memory.current", "5\n");
+  write("sys/fs/cgroup/memory/memory.limit_in_bytes", "-1\n");
+  write("sys/fs/cgroup/memory/memory.usage_in_bytes", "5\n");
+  EXPECT_EQ(available(), kMegabyte);
+  write("sys/fs/cgroup/memory.max", "100\n");
+  write("sys/fs/cgroup/memory.stat", "inactive_file 99999999999999999999999999\n");
+  EXPECT_EQ(available(), 95U);
 }
 
 }  // namespace

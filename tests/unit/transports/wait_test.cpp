@@ -5,8 +5,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -26,13 +28,16 @@ struct Fixture {
   std::array<std::uint64_t, 3> words{};
 
   [[nodiscard]] Waiter waiter(std::chrono::nanoseconds timeout) const { return {0, 3, timeout, world, group, log}; }
-  void wait(const Waiter& waiter, std::uint64_t expected) {
-    waiter.wait_for_all({"dispatch", Stage::exchange, 12}, expected,
-                        [this](int peer) -> std::uint64_t& { return words[static_cast<std::size_t>(peer)]; });
+  void wait(Waiter& waiter, std::uint64_t expected, Stage stage = Stage::exchange) {
+    waiter.wait_for_all({"dispatch", stage, 12}, expected, [this](int peer) -> std::uint64_t& {
+      if (at_look) at_look(peer);
+      return words[static_cast<std::size_t>(peer)];
+    });
   }
+  std::function<void(int)> at_look;  // before the word of a peer is read
 };
 
-std::string error_of(Fixture& fixture, const Waiter& waiter, std::uint64_t expected) {
+std::string error_of(Fixture& fixture, Waiter&& waiter, std::uint64_t expected) {
   try {
     fixture.wait(waiter, expected);
   } catch (const Error& error) {
@@ -66,7 +71,8 @@ TEST(Waiter, EndsWhenTheLastPeerArrives) {
     std::this_thread::sleep_for(20ms);
     Waiter::add_release(fixture.words[2], 1);
   });
-  fixture.wait(fixture.waiter(60s), 7);
+  Waiter waiter = fixture.waiter(60s);
+  fixture.wait(waiter, 7);
   peer.join();
 }
 
@@ -79,6 +85,81 @@ TEST(Waiter, AbortEndsItWithTheReason) {
   const std::string text = error_of(fixture, fixture.waiter(60s), 1);
   aborter.join();
   EXPECT_EQ(text, "RY-ABORTED: rank 0: dispatch, stage exchange, epoch 12: no more");
+}
+
+bool is_zero(const WaitTotals& totals) { return totals.count == 0 && totals.total == 0ns && totals.longest == 0ns; }
+bool is_zero(const StageWaits& waits) {
+  return is_zero(waits.slot) && is_zero(waits.exchange) && is_zero(waits.arrival) && is_zero(waits.readers);
+}
+
+TEST(WaitStatistics, AWaitThatFindsEveryoneChargesNobody) {
+  Fixture fixture;
+  fixture.words = {7, 8, 7};
+  Waiter waiter = fixture.waiter(60s);
+  for (const Stage stage : {Stage::slot, Stage::exchange, Stage::arrival, Stage::readers})
+    fixture.wait(waiter, 7, stage);
+  EXPECT_TRUE(is_zero(waiter.statistics().all));
+  ASSERT_EQ(waiter.statistics().peers.size(), 3U);
+  for (const StageWaits& waits : waiter.statistics().peers) EXPECT_TRUE(is_zero(waits));
+}
+
+TEST(WaitStatistics, ALatePeerIsChargedInItsStageAndOthersAreNot) {
+  Fixture fixture;
+  fixture.words = {7, 6, 7};
+  Waiter waiter = fixture.waiter(60s);
+  for (int late = 1; late <= 2; ++late) {
+    int looks = 0;
+    fixture.at_look = [&](int peer) {
+      if (peer != 1 || ++looks < 10) return;
+      std::this_thread::sleep_for(3ms);
+      fixture.words[1] = 7;
+    };
+    fixture.words[1] = 6;
+    fixture.wait(waiter, 7, Stage::arrival);
+    const WaitTotals charged = waiter.statistics().peers[1].arrival;
+    EXPECT_EQ(charged.count, static_cast<std::uint64_t>(late));
+    EXPECT_GE(charged.total, late * 3ms);
+    EXPECT_GE(charged.longest, 3ms);
+    EXPECT_EQ(waiter.statistics().all.arrival.total, charged.total);  // nobody else was waited for
+    EXPECT_LE(charged.longest, charged.total);
+  }
+  StageWaits rest = waiter.statistics().peers[1];
+  rest.arrival = {};
+  EXPECT_TRUE(is_zero(rest));
+  EXPECT_TRUE(is_zero(waiter.statistics().peers[0]));
+  EXPECT_TRUE(is_zero(waiter.statistics().peers[2]));
+}
+
+TEST(WaitStatistics, APeerThatComesFirstIsNotChargedWithTheLastOnesTime) {
+  Fixture fixture;
+  fixture.words = {6, 6, 6};  // peer 2, then 1, then 0: against the order in which they are looked at
+  Waiter waiter = fixture.waiter(60s);
+  constexpr std::array<int, 3> kLate{1000, 20, 10};  // looks; beyond the spins, which look at one peer only
+  std::array<int, 3> looks{};
+  fixture.at_look = [&](int peer) {
+    const auto index = static_cast<std::size_t>(peer);
+    if (++looks[index] < kLate[index]) return;
+    if (fixture.words[index] == 6) std::this_thread::sleep_for(2ms);
+    fixture.words[index] = 7;
+  };
+  fixture.wait(waiter, 7);
+  const WaitStatistics& statistics = waiter.statistics();
+  EXPECT_GE(statistics.peers[2].exchange.total, 2ms);
+  EXPECT_GE(statistics.peers[1].exchange.total, statistics.peers[2].exchange.total + 2ms);
+  EXPECT_GE(statistics.peers[0].exchange.total, statistics.peers[1].exchange.total + 2ms);
+  EXPECT_EQ(statistics.all.exchange.total, statistics.peers[0].exchange.total);
+  EXPECT_EQ(statistics.all.exchange.count, 1U);
+}
+
+TEST(WaitStatistics, AWaitThatGivesUpChargesTheMissing) {
+  Fixture fixture;
+  fixture.words = {7, 7, 6};
+  Waiter waiter = fixture.waiter(20ms);
+  EXPECT_THROW(fixture.wait(waiter, 7), Error);
+  EXPECT_EQ(waiter.statistics().peers[2].exchange.count, 1U);
+  EXPECT_GE(waiter.statistics().peers[2].exchange.total, 20ms);
+  EXPECT_GE(waiter.statistics().all.exchange.total, 20ms);
+  EXPECT_TRUE(is_zero(waiter.statistics().peers[1]));
 }
 
 }  // namespace
