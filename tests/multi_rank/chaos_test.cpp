@@ -43,7 +43,7 @@ constexpr auto kSlack = 20s;
 #if defined(RAILYARD_SANITIZED)
 constexpr std::uint64_t kCases = 24;
 #else
-constexpr std::uint64_t kCases = 120;
+constexpr std::uint64_t kCases = 100;
 #endif
 
 enum class Fault : std::uint8_t {
