@@ -112,7 +112,8 @@ FlagLatency measure_flag(World& world, const Options& options) {
       }
     }
   });
-  microseconds.resize(static_cast<std::size_t>(world.size()) * static_cast<std::size_t>(samples));  // rank 0's come first
+  microseconds.resize(static_cast<std::size_t>(world.size()) *
+                      static_cast<std::size_t>(samples));  // rank 0's come first
   gather_by_rank(world, microseconds);
   microseconds.resize(static_cast<std::size_t>(samples));
   const Series series(std::move(microseconds));
