@@ -5,6 +5,7 @@
 #include "cli/environment.hpp"
 #include "codecs/implementation.hpp"
 #include "diagnostics/format.hpp"
+#include "symmetric_memory/available_memory.hpp"
 
 #include <sys/resource.h>
 #include <unistd.h>
@@ -12,7 +13,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <optional>
 
 namespace railyard::cli::doctor {
 namespace {
@@ -31,41 +31,8 @@ double meminfo_bytes(const char* key) {
   return text.empty() ? 0.0 : std::stod(text) * 1024.0;
 }
 
-/// The lowest memory limit of this process's control groups, of version 2 or 1; none if nothing limits it.
-std::optional<double> control_group_limit() {
-  constexpr double kNoLimit = 1e18;  // version 1 writes a number about 2^63
-  std::optional<double> lowest;
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {  // "id:controllers:path"; version 2 names no controller
-    const std::size_t first = line.find(':');
-    const std::size_t second = line.find(':', first + 1);
-    if (first == std::string::npos || second == std::string::npos) {
-      continue;
-    }
-    const std::string controllers = line.substr(first + 1, second - first - 1);
-    if (!controllers.empty() && controllers != "memory") {
-      continue;
-    }
-    const std::filesystem::path root = controllers.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
-    const char* const file = controllers.empty() ? "memory.max" : "memory.limit_in_bytes";
-    for (std::filesystem::path group = line.substr(second + 1);; group = group.parent_path()) {
-      std::ifstream text(root / group.relative_path() / file);
-      double limit = 0.0;
-      if (text >> limit && limit < kNoLimit) {
-        lowest = std::min(lowest.value_or(limit), limit);
-      }
-      if (!group.has_relative_path()) {
-        break;
-      }
-    }
-  }
-  return lowest;
-}
-
-double usable_memory() {
-  const double available = meminfo_bytes("MemAvailable");
-  return std::min(available, control_group_limit().value_or(available));
-}
+// By which the library too decides whether there is room for a heap.
+double usable_memory() { return static_cast<double>(symmetric_memory::available_memory()); }
 
 int numa_nodes() {
   std::error_code none;
@@ -121,20 +88,17 @@ Findings check_cpu() {
 
 Findings check_memory() {
   const double total = meminfo_bytes("MemTotal");
-  const double available = meminfo_bytes("MemAvailable");
-  const std::optional<double> group = control_group_limit();
+  const double usable = usable_memory();
   Finding finding{.check = "memory",
-                  .found = format("{:.1f} GiB, {:.1f} GiB available; limit of the control group: {}", total / kGiB,
-                                  available / kGiB, group ? format("{:.1f} GiB", *group / kGiB) : "none"),
-                  .numbers = {{"total_bytes", total}, {"available_bytes", available}}};
-  if (group) {
-    finding.numbers.emplace_back("control_group_bytes", *group);
-  }
-  if (usable_memory() < kLittleMemory) {
+                  .found = format("{:.1f} GiB, of which {:.1f} GiB are available to this process, its control groups "
+                                  "considered",
+                                  total / kGiB, usable / kGiB),
+                  .numbers = {{"total_bytes", total}, {"available_bytes", usable}}};
+  if (usable < kLittleMemory) {
     finding.state = State::note;
     finding.remedy =
-        "heaps (GroupOptions::heap_bytes) take memory as leases need it: end other programs, or raise the "
-        "limit of the container";
+        "heaps (GroupOptions::heap_bytes) must fit, between processes when they are made: end other programs, or "
+        "raise the limit of the container";
   }
   return {finding};
 }
