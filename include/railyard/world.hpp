@@ -85,8 +85,9 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 
 /// All ranks of a job: as threads of this process, or as processes with one rank each.
 ///
-/// Between processes, ranks are on the host of one machine so far: a group names a rank that is on another
-/// (RY-UNSUPPORTED), and devices must be empty or the host. When a process ends without a word, the waits of all others
+/// Between processes, ranks are on one machine so far: a group names a rank that is on another (RY-UNSUPPORTED). A
+/// process names its own device (`devices` with one element, by its own numbering), or those of all ranks in turn; all
+/// are on one kind. When a process ends without a word, the waits of all others
 /// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it. Not promised: once
 /// rank 0's world and groups are destroyed nobody passes that on, and as long as a child that the process forked
 /// without exec lives it counts as alive, since the child holds its connections. The others' deadlines remain.

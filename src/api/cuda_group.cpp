@@ -22,7 +22,6 @@
 #include <deque>
 #include <iterator>
 #include <mutex>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -40,27 +39,31 @@ constexpr std::size_t kRouteLimit = std::size_t{64} << 30;
 
 cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.native()); }
 
-// [rank] device of each, in this process.
-std::vector<int> gather_devices(Rank& rank, std::chrono::nanoseconds timeout) {
-  const int mine = rank.device().index;
-  std::vector<int> all(static_cast<std::size_t>(rank.world_size()));
-  rank.bootstrap()->all_gather(&mine, all.data(), sizeof(mine), "creating a group", timeout);
+// [rank] the GPU of each.
+std::vector<topology::CudaIdentity> gather_gpus(Rank& rank, std::chrono::nanoseconds timeout) {
+  const topology::CudaIdentity mine = topology::identity_of(rank.device().index);
+  std::vector<topology::CudaIdentity> all(static_cast<std::size_t>(rank.world_size()));
+  rank.bootstrap()->all_gather(mine.data(), all.data(), mine.size(), "creating a group: GPUs", timeout);
   return all;
 }
 
-std::shared_ptr<SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options, const std::vector<int>& devices) {
+std::shared_ptr<SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options,
+                                         const std::vector<topology::CudaIdentity>& gpus) {
   const int device = rank.device().index;
-  const std::set<int> distinct(devices.begin(), devices.end());
-  const std::vector<int> users(distinct.begin(), distinct.end());
-  return symmetric_memory::share_heaps(
-      *rank.bootstrap(), options.heap_bytes,
-      [&] {
-        topology::check_peer_access(users);
-        return std::make_shared<Heap>(
-            std::make_unique<symmetric_memory::CudaRegion>(device, options.heap_limit_bytes, users), options.heap_bytes,
-            std::make_shared<symmetric_memory::CudaReleaseOrder>(device));
-      },
-      api::deadline_of(rank, options));
+  const auto make = [&] {
+    const std::vector<int> visible = topology::visible_devices(gpus);
+    topology::check_peer_access(visible);
+    auto region = std::make_unique<symmetric_memory::CudaRegion>(
+        device, options.heap_limit_bytes, rank.bootstrap()->one_process() ? visible : std::vector<int>{device});
+    return std::make_shared<Heap>(std::move(region), options.heap_bytes,
+                                  std::make_shared<symmetric_memory::CudaReleaseOrder>(device));
+  };
+  const auto map = [&] {
+    return std::make_unique<symmetric_memory::CudaPeerMapping>(device, options.heap_limit_bytes);
+  };
+  return std::make_shared<SymmetricHeap>(*rank.bootstrap(), options.heap_bytes,
+                                         symmetric_memory::HeapKind{.make = make, .map = map},
+                                         api::deadline_of(rank, options));
 }
 
 struct SmShare {
@@ -124,12 +127,17 @@ class CudaGroup final : public GroupState {
     symmetric_memory::release_from_graphs();
     retired_groups().release();
     symmetric_memory::CudaReleaseOrder::release_retired();
-    const std::vector<int> devices = gather_devices(owner, timeout_);
-    ranks_here_ = std::count(devices.begin(), devices.end(), device.index);
+    api::compare_options(options, device.kind, *bootstrap_, timeout_);
+    const std::vector<topology::CudaIdentity> gpus = gather_gpus(owner, timeout_);
+    const auto ranks_on_gpu = std::count(gpus.begin(), gpus.end(), gpus[static_cast<std::size_t>(rank)]);
+    if (bootstrap_->one_process()) {
+      ranks_here_ = ranks_on_gpu;
+    } else if (ranks_on_gpu > 1) {
+      warn_of_shared_gpu(ranks_on_gpu);
+    }
     const int available = topology::available_sms(device.index);
-    const SmShare sms = share_sms(options, available, ranks_here_);
-    api::compare_options(options, *bootstrap_, timeout_);
-    heap_ = make_heap(owner, options, devices);
+    const SmShare sms = share_sms(options, available, ranks_on_gpu);
+    heap_ = make_heap(owner, options, gpus);
     // From here on a rank that fails lets the others' barrier name it.
     reservation_ = tuning::reserve_sms(device.index, available, std::max(sms.copy, sms.quantise),
                                        diagnostics::format("a group of rank {}", rank));
@@ -199,6 +207,13 @@ class CudaGroup final : public GroupState {
 
   static void raise_abort(const throughput::CudaResources& resources) {
     std::atomic_ref(resources.control()->abort).store(1, std::memory_order_release);
+  }
+
+  void warn_of_shared_gpu(std::ptrdiff_t ranks) const {
+    log_->write(LogLevel::warn,
+                diagnostics::format("rank {}: {} processes share cuda:{}; without MPS the GPU runs one at a time, and "
+                                    "operations that wait for each other take milliseconds: give each rank a GPU",
+                                    rank, ranks, device.index));
   }
 
   void load_kernels() {
@@ -482,6 +497,11 @@ class CudaGroup final : public GroupState {
     return lease;
   }
 
+  void prepare_growth(std::size_t bytes) override {
+    const device::UseDevice current(device.index);
+    heap_->prepare_growth(*bootstrap_, bytes, timeout_);
+  }
+
   std::string device_failure() override { return resources_->failure(); }
   Heap& heap() const noexcept override { return heap_->own(); }
   std::chrono::nanoseconds timeout() noexcept override { return timeout_; }
@@ -492,7 +512,7 @@ class CudaGroup final : public GroupState {
   }
 
   std::chrono::nanoseconds timeout_;
-  std::ptrdiff_t ranks_here_ = 1;
+  std::ptrdiff_t ranks_here_ = 1;  // on this device, in this process
   std::shared_ptr<SymmetricHeap> heap_;
   std::unique_ptr<tuning::SmReservation> reservation_;
   std::shared_ptr<throughput::CudaResources> resources_;

@@ -81,8 +81,9 @@ Field enumeration(std::string_view field_name, Enum value) {
           [](std::int64_t number) { return std::string(railyard::name(static_cast<Enum>(number))); }};
 }
 
-std::vector<Field> fields_of(const GroupOptions& options) {
-  return {{"num_experts", options.num_experts},
+std::vector<Field> fields_of(const GroupOptions& options, DeviceKind device) {
+  return {enumeration("the device's kind", device),
+          {"num_experts", options.num_experts},
           {"max_top_k", options.max_top_k},
           {"max_tokens", options.max_tokens},
           {"hidden", options.hidden},
@@ -157,8 +158,9 @@ std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout lay
   return bytes + static_cast<std::size_t>(options.max_in_flight) * (dispatched + outputs);
 }
 
-void compare_options(const GroupOptions& options, bootstrap::Bootstrap& bootstrap, std::chrono::nanoseconds timeout) {
-  std::vector<Field> fields = fields_of(options);
+void compare_options(const GroupOptions& options, DeviceKind device, bootstrap::Bootstrap& bootstrap,
+                     std::chrono::nanoseconds timeout) {
+  std::vector<Field> fields = fields_of(options, device);
   const std::size_t num_options = fields.size();
   for (int rank = 0; rank < bootstrap.size(); ++rank) {
     fields.push_back({"placement", options.placement.local_experts(rank)});

@@ -19,6 +19,7 @@ namespace railyard::api {
 [[nodiscard]] std::size_t bytes_needed(const GroupOptions& options, int world_size, Layout layout, DeviceKind device);
 
 /// Collective. Throws RY-CONFIG-MISMATCH, on every rank, naming the first field that differs and both values.
-void compare_options(const GroupOptions& options, bootstrap::Bootstrap& bootstrap, std::chrono::nanoseconds timeout);
+void compare_options(const GroupOptions& options, DeviceKind device, bootstrap::Bootstrap& bootstrap,
+                     std::chrono::nanoseconds timeout);
 
 }  // namespace railyard::api

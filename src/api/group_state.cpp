@@ -177,7 +177,7 @@ void GroupState::grow_heap(std::size_t bytes) {
   // All heaps grow, or none: a rank that the system refuses memory tells the others first.
   std::exception_ptr refusal;
   try {
-    heap().prepare_growth(bytes);
+    prepare_growth(bytes);
   } catch (const Error&) {
     refusal = std::current_exception();
   }

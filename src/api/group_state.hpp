@@ -75,6 +75,8 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] virtual Lease allocate_block(std::size_t bytes, Stream stream) {
     return heap().allocate(bytes, stream);
   }
+  /// For Group::grow_heap; collective where peers map what was taken.
+  virtual void prepare_growth(std::size_t bytes) { heap().prepare_growth(bytes); }
   /// Why the device has suspended the group, or nothing.
   [[nodiscard]] virtual std::string device_failure() { return {}; }
   [[nodiscard]] virtual symmetric_memory::Heap& heap() const noexcept = 0;

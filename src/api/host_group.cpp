@@ -18,7 +18,7 @@ namespace railyard {
 namespace {
 
 std::shared_ptr<symmetric_memory::SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options) {
-  api::compare_options(options, *rank.bootstrap(), api::deadline_of(rank, options));
+  api::compare_options(options, DeviceKind::host, *rank.bootstrap(), api::deadline_of(rank, options));
   return symmetric_memory::make_host_heaps(*rank.bootstrap(), options.heap_bytes, options.heap_limit_bytes,
                                            api::deadline_of(rank, options));
 }

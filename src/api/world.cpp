@@ -47,8 +47,8 @@ Error name_rank(int rank, const std::exception_ptr& exception) {
   }
 }
 
-// Of ranks that share this process.
-void check_devices(const std::vector<Device>& devices, int size) {
+// Of the ranks of this process, `first` and those behind it.
+void check_devices(const std::vector<Device>& devices, int first, int count) {
   std::map<int, int> ranks_on;
   for (std::size_t i = 0; i < devices.size(); ++i) {
     api::require_enumerator("a device's kind", devices[i].kind, DeviceKind::cuda);
@@ -57,7 +57,9 @@ void check_devices(const std::vector<Device>& devices, int size) {
                  name(devices.front().kind));
   }
   if (devices.empty() || devices.front().kind == DeviceKind::host) return;
-  for (int rank = 0; rank < size; ++rank) ++ranks_on[devices[static_cast<std::size_t>(rank) % devices.size()].index];
+  for (int rank = first; rank < first + count; ++rank) {
+    ++ranks_on[devices[static_cast<std::size_t>(rank) % devices.size()].index];
+  }
 #ifdef RAILYARD_CUDA
   topology::check_cuda_devices(ranks_on);
 #else
@@ -164,12 +166,7 @@ World::State::State(int world_size, WorldOptions options) : size(world_size), de
 std::unique_ptr<World::State> World::State::of_process(int rank, int size, WorldOptions options) {
   auto state = std::make_unique<State>(size, std::move(options));
   api::require(rank >= 0 && rank < size, "rank {} of a world of {} ranks; a rank is in [0, size)", rank, size);
-  for (const Device& device : state->devices) {
-    api::require_enumerator("a device's kind", device.kind, DeviceKind::cuda);
-    if (device.kind == DeviceKind::host) continue;
-    throw Error(ErrorCode::unsupported,
-                "ranks on cuda devices as processes; ranks on GPUs are threads of one process so far (World::threads)");
-  }
+  check_devices(state->devices, rank, 1);
   state->open_trace(rank, 1);
   return state;
 }
@@ -216,7 +213,7 @@ World::~World() = default;
 
 World World::threads(int size, WorldOptions options) {
   auto state = std::make_unique<State>(size, std::move(options));
-  check_devices(state->devices, size);
+  check_devices(state->devices, 0, size);
   state->open_trace(0, size);
   return World(std::move(state));
 }

@@ -45,6 +45,8 @@ CudaDriver load() {
   find("cuMemMap", driver.map);
   find("cuMemUnmap", driver.unmap);
   find("cuMemSetAccess", driver.set_access);
+  find("cuMemExportToShareableHandle", driver.export_handle);
+  find("cuMemImportFromShareableHandle", driver.import_handle);
   find("cuGetErrorName", driver.error_name);
   find("cuCtxGetCurrent", driver.current_context);
   find_if_there("cuCtxGetDevResource", 12040, driver.context_resource);

@@ -15,6 +15,8 @@ struct CudaDriver {
   decltype(&cuMemMap) map;
   decltype(&cuMemUnmap) unmap;
   decltype(&cuMemSetAccess) set_access;
+  decltype(&cuMemExportToShareableHandle) export_handle;
+  decltype(&cuMemImportFromShareableHandle) import_handle;
   decltype(&cuGetErrorName) error_name;
   decltype(&cuCtxGetCurrent) current_context;
   decltype(&cuCtxGetDevResource) context_resource;  // null before CUDA 12.4

@@ -58,6 +58,8 @@ class Heap : public std::enable_shared_from_this<Heap> {
 
   [[nodiscard]] std::byte* base() const noexcept { return region_->base(); }
   [[nodiscard]] std::size_t limit() const noexcept { return region_->limit(); }
+  /// What another process maps: MemoryRegion::share.
+  [[nodiscard]] std::vector<SharedPart> share() const { return region_->share(); }
   [[nodiscard]] HeapUsage usage();
 
  private:

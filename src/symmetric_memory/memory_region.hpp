@@ -2,15 +2,27 @@
 // Address space reserved at once, backed by memory in steps.
 #pragma once
 
+#include "bootstrap/file_descriptor.hpp"
+
 #include <cstddef>
+#include <vector>
 
 namespace railyard::symmetric_memory {
+
+/// Memory of a region that another process of the machine can map.
+struct SharedPart {
+  std::size_t offset = 0;  // in the region
+  std::size_t bytes = 0;
+  bootstrap::FileDescriptor file;
+};
 
 class MemoryRegion {
  public:
   virtual ~MemoryRegion() = default;
   /// Makes [0, bytes) usable; never shrinks. Throws RY-OUT-OF-MEMORY.
   virtual void commit(std::size_t bytes) = 0;
+  /// All that is committed, by offset. Empty: only this process can use it. Throws RY-OUT-OF-MEMORY, RY-UNSUPPORTED.
+  [[nodiscard]] virtual std::vector<SharedPart> share() const { return {}; }
   [[nodiscard]] virtual std::byte* base() const noexcept = 0;
   [[nodiscard]] virtual std::size_t limit() const noexcept = 0;
 };

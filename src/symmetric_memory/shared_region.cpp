@@ -16,6 +16,7 @@
 #include <cstring>
 #include <limits>
 #include <string_view>
+#include <utility>
 
 namespace railyard::symmetric_memory {
 namespace {
@@ -90,6 +91,17 @@ void SharedRegion::commit(std::size_t bytes) {
     refuse(std::strerror(error));
   }
   committed_ = std::max(committed_, bytes);
+}
+
+std::vector<SharedPart> SharedRegion::share() const {
+  bootstrap::FileDescriptor file(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!file.valid()) {
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("cannot hand out a heap of {} bytes: {}", limit(), std::strerror(errno)));
+  }
+  std::vector<SharedPart> parts;
+  parts.push_back({.offset = 0, .bytes = limit(), .file = std::move(file)});
+  return parts;
 }
 
 }  // namespace railyard::symmetric_memory

@@ -4,8 +4,11 @@
 
 #include "bootstrap/file_descriptor.hpp"
 #include "symmetric_memory/memory_region.hpp"
+#include "symmetric_memory/peer_mapping.hpp"
 
 #include <cstddef>
+#include <optional>
+#include <vector>
 
 namespace railyard::symmetric_memory {
 
@@ -35,6 +38,8 @@ class SharedRegion final : public MemoryRegion {
   /// Refused with the bytes asked and available before the system would have to end a process for them: also above the
   /// limit of a file's size (RLIMIT_FSIZE).
   void commit(std::size_t bytes) override;
+  /// The file, up to its limit: what is committed later needs no sharing.
+  [[nodiscard]] std::vector<SharedPart> share() const override;
   [[nodiscard]] std::byte* base() const noexcept override { return mapping_.base(); }
   [[nodiscard]] std::size_t limit() const noexcept override { return mapping_.bytes(); }
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
@@ -43,6 +48,18 @@ class SharedRegion final : public MemoryRegion {
   bootstrap::FileDescriptor file_;
   SharedMapping mapping_;
   std::size_t committed_ = 0;
+};
+
+/// A SharedRegion of another process.
+class SharedPeerMapping final : public PeerMapping {
+ public:
+  void extend(const std::vector<SharedPart>& parts) override {
+    if (!mapping_) mapping_.emplace(parts.front().file.get(), parts.front().bytes);
+  }
+  [[nodiscard]] std::byte* base() const noexcept override { return mapping_->base(); }
+
+ private:
+  std::optional<SharedMapping> mapping_;
 };
 
 }  // namespace railyard::symmetric_memory

@@ -4,6 +4,7 @@
 
 #include "bootstrap/bootstrap.hpp"
 #include "symmetric_memory/heap.hpp"
+#include "symmetric_memory/peer_mapping.hpp"
 
 #include <chrono>
 #include <cstddef>
@@ -13,35 +14,44 @@
 
 namespace railyard::symmetric_memory {
 
-/// Where one rank's heap begins, and what keeps it mapped here.
-struct MappedHeap {
-  std::byte* base = nullptr;
-  std::shared_ptr<const void> mapping;
+/// How the memory of one kind of heap is made, and reached from another process.
+struct HeapKind {
+  /// This rank's heap.
+  std::function<std::shared_ptr<Heap>()> make;
+  /// Where a heap of another process will be; used between processes only.
+  std::function<std::unique_ptr<PeerMapping>()> map;
 };
 
 /// Keeps every peer's heap mapped, whatever the peer does.
 class SymmetricHeap {
  public:
-  /// `all`: by rank.
-  SymmetricHeap(std::shared_ptr<Heap> own, std::vector<MappedHeap> all) : own_(std::move(own)), all_(std::move(all)) {}
+  /// Collective: heaps of `bytes`, which a message names, between threads of one process or processes of one machine.
+  /// Throws RY-OUT-OF-MEMORY naming the rank that could not allocate, or map (on every rank), RY-UNSUPPORTED naming a
+  /// rank of another machine, RY-TIMEOUT, RY-ABORTED.
+  SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes, const HeapKind& kind,
+                std::chrono::nanoseconds timeout);
 
   [[nodiscard]] Heap& own() const noexcept { return *own_; }
-  [[nodiscard]] std::byte* base(int rank) const noexcept { return all_[static_cast<std::size_t>(rank)].base; }
+  [[nodiscard]] std::byte* base(int rank) const noexcept { return bases_[static_cast<std::size_t>(rank)]; }
+
+  /// Collective: takes memory for `own().grow(bytes)` and maps what the peers took. Throws what Heap::prepare_growth
+  /// and PeerMapping::extend throw, once all ranks have shared what they have; the peers are not told.
+  void prepare_growth(bootstrap::Bootstrap& bootstrap, std::size_t bytes, std::chrono::nanoseconds timeout);
 
  private:
+  void share_in_process(bootstrap::Bootstrap& bootstrap, std::size_t bytes, const HeapKind& kind,
+                        std::chrono::nanoseconds timeout);
+  void share_between_processes(bootstrap::Bootstrap& bootstrap, std::size_t bytes, const HeapKind& kind,
+                               std::chrono::nanoseconds timeout);
+
   std::shared_ptr<Heap> own_;
-  std::vector<MappedHeap> all_;
+  std::vector<std::byte*> bases_;                       // by rank
+  std::vector<std::shared_ptr<void>> heaps_;            // by rank, in one process
+  std::vector<std::unique_ptr<PeerMapping>> mappings_;  // by rank, between processes; own: null
 };
 
-/// Collective, between ranks of one process; `make` makes this rank's heap, of `bytes`. Throws RY-OUT-OF-MEMORY naming
-/// the rank that could not allocate (on every rank), RY-TIMEOUT, RY-ABORTED.
-[[nodiscard]] std::shared_ptr<SymmetricHeap> share_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
-                                                         const std::function<std::shared_ptr<Heap>()>& make,
-                                                         std::chrono::nanoseconds timeout);
-
 /// Collective: heaps of `bytes`, growing up to `limit`, in host memory, between threads of one process or processes of
-/// one machine. Errors as `share_heaps`; between processes RY-OUT-OF-MEMORY also names a rank that could not map its
-/// peers' heaps, and RY-UNSUPPORTED a rank of another machine.
+/// one machine. Errors as SymmetricHeap's.
 [[nodiscard]] std::shared_ptr<SymmetricHeap> make_host_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
                                                              std::size_t limit, std::chrono::nanoseconds timeout);
 

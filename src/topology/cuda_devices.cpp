@@ -9,6 +9,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <string_view>
@@ -71,6 +72,24 @@ void check_cuda_devices(const std::map<int, int>& ranks_on) {
     }
     check_connections(device, ranks);
   }
+}
+
+CudaIdentity identity_of(int device) {
+  cudaDeviceProp properties{};
+  require_cuda(cudaGetDeviceProperties(&properties, device), "the properties of a GPU");
+  CudaIdentity identity;
+  std::copy_n(properties.uuid.bytes, identity.size(), identity.begin());
+  return identity;
+}
+
+std::vector<int> visible_devices(const std::vector<CudaIdentity>& gpus) {
+  int count = 0;
+  require_cuda(cudaGetDeviceCount(&count), "counting the GPUs");
+  std::vector<int> devices;
+  for (int device = 0; device < count; ++device) {
+    if (std::find(gpus.begin(), gpus.end(), identity_of(device)) != gpus.end()) devices.push_back(device);
+  }
+  return devices;
 }
 
 void check_peer_access(const std::vector<int>& devices) {

@@ -140,22 +140,24 @@ TEST(Heap, HoldersMayLetGoOnAnyThread) {
   }
 }
 
+HeapKind in_process(std::size_t bytes) {
+  return {.make = [bytes] { return make_heap(bytes, bytes); }, .map = {}};
+}
+
 TEST(SymmetricHeap, EveryRankSeesEveryHeapAndOutOfMemoryIsEveryonesError) {
   auto ranks = bootstrap::make_thread_bootstraps(3);
   std::vector<std::thread> threads;
   for (auto& rank : ranks) {
     threads.emplace_back([&rank] {
-      const auto heap = share_heaps(
-          *rank, kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
-      const Lease lease = heap->own().allocate(64);
+      const SymmetricHeap heap(*rank, kMegabyte, in_process(kMegabyte), std::chrono::seconds(10));
+      const Lease lease = heap.own().allocate(64);
       std::memset(lease.state()->data(), rank->rank() + 1, 64);
       rank->all_gather(nullptr, nullptr, 0, "written", std::chrono::seconds(10));
-      for (int peer = 0; peer < 3; ++peer) EXPECT_EQ(heap->base(peer)[63], static_cast<std::byte>(peer + 1));
+      for (int peer = 0; peer < 3; ++peer) EXPECT_EQ(heap.base(peer)[63], static_cast<std::byte>(peer + 1));
       rank->all_gather(nullptr, nullptr, 0, "read", std::chrono::seconds(10));
       const std::size_t budget = rank->rank() == 1 ? std::size_t{1} << 60U : kMegabyte;
       try {
-        const auto refused = share_heaps(
-            *rank, budget, [budget] { return make_heap(budget, budget); }, std::chrono::seconds(10));
+        const SymmetricHeap refused(*rank, budget, in_process(budget), std::chrono::seconds(10));
         ADD_FAILURE() << "an exabyte was granted";
       } catch (const Error& error) {
         EXPECT_EQ(error.code(), ErrorCode::out_of_memory);
@@ -199,13 +201,11 @@ TEST(SymmetricHeap, ARankThatLeavesAtOnceTakesNoMemoryFromALateOne) {
   std::promise<void> left;
   std::thread late([&] {
     LateBootstrap slow(*ranks[1], left.get_future());
-    const auto heap = share_heaps(
-        slow, kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
-    std::memset(heap->base(0), 1, kMegabyte);  // a late peer may write there
+    const SymmetricHeap heap(slow, kMegabyte, in_process(kMegabyte), std::chrono::seconds(10));
+    std::memset(heap.base(0), 1, kMegabyte);  // a late peer may write there
   });
   {
-    const auto heap = share_heaps(
-        *ranks[0], kMegabyte, [] { return make_heap(kMegabyte, kMegabyte); }, std::chrono::seconds(10));
+    const SymmetricHeap heap(*ranks[0], kMegabyte, in_process(kMegabyte), std::chrono::seconds(10));
   }
   left.set_value();
   late.join();
