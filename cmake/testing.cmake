@@ -40,11 +40,12 @@ function(railyard_add_test name)
     PROPERTIES LABELS "${test_LABELS}" TIMEOUT ${test_TIMEOUT})
 endfunction()
 
-# railyard_test_on_gpus(<test> <filter of GoogleTest> <seconds>): the same executable once more, with ranks on GPUs.
-function(railyard_test_on_gpus name filter timeout)
-  add_test(NAME cuda.${name} COMMAND ${name} --gtest_filter=${filter})
-  set_tests_properties(cuda.${name} PROPERTIES
-    LABELS gpu1 TIMEOUT ${timeout} ENVIRONMENT RAILYARD_TEST_BACKEND=cuda-threads)
+# railyard_test_on_gpus(<test> <threads|processes> <filter of GoogleTest> <seconds> [<variable>=<value>...]): the same
+# executable once more, with ranks on GPUs.
+function(railyard_test_on_gpus name launch filter timeout)
+  add_test(NAME cuda-${launch}.${name} COMMAND ${name} --gtest_filter=${filter})
+  set_tests_properties(cuda-${launch}.${name} PROPERTIES
+    LABELS gpu1 TIMEOUT ${timeout} ENVIRONMENT "RAILYARD_TEST_BACKEND=cuda-${launch};${ARGN}")
   add_dependencies(railyard_cuda_part ${name})
 endfunction()
 

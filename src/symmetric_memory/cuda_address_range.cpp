@@ -58,8 +58,8 @@ void CudaAddressRange::append(CUmemGenericAllocationHandle handle, std::size_t b
   try {
     std::vector<CUmemAccessDesc> access;
     for (const int user : users_) {
-      access.push_back({.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = user},
-                        .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE});
+      access.push_back(
+          {.location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = user}, .flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE});
     }
     steps_.reserve(steps_.size() + 1);
     require_driver(driver.map(address_ + step.offset, bytes, 0, handle, 0), device_, "mapping", bytes);

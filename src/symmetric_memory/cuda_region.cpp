@@ -29,9 +29,8 @@ std::vector<SharedPart> CudaRegion::share() const {
   std::vector<SharedPart> parts;
   for (const CudaAddressRange::Step& step : range_.steps()) {
     int descriptor = -1;
-    require_driver(
-        cuda_driver().export_handle(&descriptor, step.handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
-        range_.device(), "exporting to other processes", step.bytes);
+    require_driver(cuda_driver().export_handle(&descriptor, step.handle, CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0),
+                   range_.device(), "exporting to other processes", step.bytes);
     parts.push_back({.offset = step.offset, .bytes = step.bytes, .file = bootstrap::FileDescriptor(descriptor)});
   }
   return parts;

@@ -37,9 +37,8 @@ constexpr std::size_t kMostParts = 64;
 std::vector<SharedPart> parts_of(const Heap& heap) {
   std::vector<SharedPart> parts = heap.share();
   if (parts.size() <= kMostParts) return parts;
-  throw Error(ErrorCode::unsupported,
-              diagnostics::format("a heap that grew {} times; {} at most between processes", parts.size() - 1,
-                                  kMostParts - 1));
+  throw Error(ErrorCode::unsupported, diagnostics::format("a heap that grew {} times; {} at most between processes",
+                                                          parts.size() - 1, kMostParts - 1));
 }
 
 // Collective: everybody's parts, by rank. A rank that brings none has nothing to share.

@@ -67,9 +67,11 @@ Backend& backend() {
     if (wanted == host_processes().name()) return &host_processes();
 #ifdef RAILYARD_CUDA
     if (std::string_view(wanted) == "cuda-threads") return &cuda_threads();
+    if (std::string_view(wanted) == "cuda-processes") return &cuda_processes();
 #endif
-    throw std::runtime_error(std::string("RAILYARD_TEST_BACKEND is '") + wanted +
-                             "'; a build has host-threads, host-processes, and with the CUDA part cuda-threads");
+    throw std::runtime_error(
+        std::string("RAILYARD_TEST_BACKEND is '") + wanted +
+        "'; a build has host-threads, host-processes, and with the CUDA part cuda-threads and cuda-processes");
   }();
   return *chosen;
 }

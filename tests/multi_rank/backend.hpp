@@ -26,6 +26,8 @@ class Backend {
   /// More do not run well together.
   [[nodiscard]] virtual int max_ranks() const = 0;
   [[nodiscard]] virtual World make_world(int ranks, WorldOptions options) = 0;
+  /// The same with the devices that ranks are on.
+  [[nodiscard]] virtual WorldOptions with_devices(WorldOptions options) { return options; }
   /// `body` once per rank of a world; returns when all have ended. What it tells `report`, and what it throws, is in
   /// `report` then. Bodies share nothing else: they may run in processes.
   virtual void run(int ranks, WorldOptions options, const std::function<void(Rank&)>& body, Report& report);
@@ -50,6 +52,7 @@ class HostBackend : public Backend {
 [[nodiscard]] Backend& host_processes();
 #ifdef RAILYARD_CUDA
 [[nodiscard]] Backend& cuda_threads();
+[[nodiscard]] Backend& cuda_processes();
 #endif
 
 /// The chosen backend. Throws std::runtime_error for an unknown name.

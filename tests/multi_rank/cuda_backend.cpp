@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ranks as threads on the GPUs of this machine, in turn. Everything is allocated before the ranks run, and copies wait
-// for their own stream alone: what synchronises a device would wait for kernels that wait for this rank.
+// Ranks on the GPUs of this machine, in turn, as threads or as processes. Threads allocate everything before they run,
+// and copies wait for their own stream alone: what synchronises a device would wait for kernels that wait for this
+// rank.
 #include "multi_rank/backend.hpp"
+#include "multi_rank/process_world.hpp"
 #include "symmetric_memory/block_allocator.hpp"
 
 #include <cuda_runtime_api.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -93,38 +100,46 @@ void wait_for_this_thread() {
   for (const auto& [device, mine] : streams()) static_cast<void>(cudaStreamSynchronize(mine.stream));
 }
 
-class CudaThreads final : public Backend {
+// Reads no CUDA before its first use: a process that has used CUDA cannot be forked.
+class CudaBackend : public Backend {
  public:
-  CudaThreads() {
+  explicit CudaBackend(int (*count_devices)()) {
     // Before CUDA starts; what the caller has set stays.
     setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
     setenv("CUDA_MODULE_LOADING", "EAGER", 0);
-    check(cudaGetDeviceCount(&devices_), "counting GPUs");
-    if (devices_ == 0) throw std::runtime_error("RAILYARD_TEST_BACKEND is cuda-threads, and there is no GPU");
-    for (int device = 0; device < devices_; ++device) arenas_.push_back(std::make_unique<Arena>(device));
+    devices_ = count_devices();
+    if (devices_ == 0) throw std::runtime_error("the chosen backend needs a GPU, and there is none");
   }
 
-  std::string_view name() const override { return "cuda-threads"; }
   DeviceKind device_kind() const override { return DeviceKind::cuda; }
-  int max_ranks() const override { return 8 * devices_; }
-
-  World make_world(int ranks, WorldOptions options) override {
-    for (int device = 0; device < devices_; ++device) options.devices.push_back({DeviceKind::cuda, device});
-    return World::threads(ranks, std::move(options));
-  }
 
   std::shared_ptr<std::byte> allocate(Device device, std::size_t bytes) override {
-    return arenas_[static_cast<std::size_t>(device.index)]->take(bytes);
+    return arena(device.index).take(bytes);
   }
   void copy_to_device(void* device, const void* host, std::size_t bytes) override { copy(device, host, bytes); }
   void copy_to_host(void* host, const void* device, std::size_t bytes) override { copy(host, device, bytes); }
   Stream stream(Device device) override { return Stream(stream_of(device.index)); }
 
+  WorldOptions with_devices(WorldOptions options) override {
+    for (int device = 0; device < devices_; ++device) options.devices.push_back({DeviceKind::cuda, device});
+    return options;
+  }
+
+ protected:
+  int devices_ = 0;
+
+  Arena& arena(int device) {
+    const std::lock_guard lock(mutex_);
+    std::unique_ptr<Arena>& arena = arenas_[device];
+    if (!arena) arena = std::make_unique<Arena>(device);
+    return *arena;
+  }
+
  private:
   cudaStream_t stream_of(int device) {
     ThreadStream& mine = streams()[device];
     if (!mine.arena) {
-      mine.arena = arenas_[static_cast<std::size_t>(device)].get();
+      mine.arena = &arena(device);
       mine.stream = mine.arena->take_stream();
     }
     return mine.stream;
@@ -138,8 +153,50 @@ class CudaThreads final : public Backend {
     check(cudaStreamSynchronize(stream), "copying");
   }
 
-  int devices_ = 0;
-  std::vector<std::unique_ptr<Arena>> arenas_;
+  std::mutex mutex_;
+  std::map<int, std::unique_ptr<Arena>> arenas_;
+};
+
+int count_devices() {
+  int devices = 0;
+  return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
+}
+
+// The caller uses no CUDA.
+int count_devices_in_child() {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(count_devices());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+}
+
+class CudaThreads final : public CudaBackend {
+ public:
+  CudaThreads() : CudaBackend(count_devices) {
+    for (int device = 0; device < devices_; ++device) arena(device);  // before any rank runs
+  }
+
+  std::string_view name() const override { return "cuda-threads"; }
+  int max_ranks() const override { return 8 * devices_; }
+  World make_world(int ranks, WorldOptions options) override {
+    return World::threads(ranks, with_devices(std::move(options)));
+  }
+};
+
+/// A process for each rank. As many ranks as GPUs; two where there is one GPU, which then takes turns.
+class CudaProcesses final : public CudaBackend {
+ public:
+  CudaProcesses() : CudaBackend(count_devices_in_child) {}
+
+  std::string_view name() const override { return "cuda-processes"; }
+  int max_ranks() const override { return std::max(2, devices_); }
+  World make_world(int, WorldOptions) override {
+    throw std::logic_error("no process has all ranks of a world of processes");
+  }
+  void run(int ranks, WorldOptions options, const std::function<void(Rank&)>& body, Report& report) override {
+    run_processes(ranks, with_devices(std::move(options)), body, report);
+  }
 };
 
 }  // namespace
@@ -147,6 +204,11 @@ class CudaThreads final : public Backend {
 Backend& cuda_threads() {
   static auto* const backend = new CudaThreads;  // CUDA ends before static objects do
   return *backend;
+}
+
+Backend& cuda_processes() {
+  static CudaProcesses processes;
+  return processes;
 }
 
 }  // namespace railyard::multi_rank

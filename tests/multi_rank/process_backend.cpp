@@ -3,7 +3,6 @@
 #include "multi_rank/process_world.hpp"
 
 #include <stdexcept>
-#include <string>
 
 namespace railyard::multi_rank {
 namespace {
@@ -15,12 +14,7 @@ class HostProcesses final : public HostBackend {
     throw std::logic_error("no process has all ranks of a world of processes");
   }
   void run(int ranks, WorldOptions options, const std::function<void(Rank&)>& body, Report& report) override {
-    ProcessWorld world(ranks, options, body, report);
-    for (int rank = 0; rank < ranks; ++rank) {
-      if (const int status = world.finish(rank, report); status != 0) {
-        report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
-      }
-    }
+    run_processes(ranks, options, body, report);
   }
 };
 

@@ -120,4 +120,13 @@ int ProcessWorld::finish(int rank, Report& report) {
   return status;
 }
 
+void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report) {
+  ProcessWorld world(ranks, options, body, report);
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (const int status = world.finish(rank, report); status != 0) {
+      report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
+    }
+  }
+}
+
 }  // namespace railyard::multi_rank

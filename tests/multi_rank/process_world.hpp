@@ -44,4 +44,7 @@ class ProcessWorld {
   std::vector<Child> children_;  // by rank
 };
 
+/// `body` once per rank, each in a process of its own. What went wrong is in `report` when all have ended.
+void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report);
+
 }  // namespace railyard::multi_rank

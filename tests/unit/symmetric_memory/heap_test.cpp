@@ -204,9 +204,7 @@ TEST(SymmetricHeap, ARankThatLeavesAtOnceTakesNoMemoryFromALateOne) {
     const SymmetricHeap heap(slow, kMegabyte, in_process(kMegabyte), std::chrono::seconds(10));
     std::memset(heap.base(0), 1, kMegabyte);  // a late peer may write there
   });
-  {
-    const SymmetricHeap heap(*ranks[0], kMegabyte, in_process(kMegabyte), std::chrono::seconds(10));
-  }
+  { const SymmetricHeap heap(*ranks[0], kMegabyte, in_process(kMegabyte), std::chrono::seconds(10)); }
   left.set_value();
   late.join();
 }

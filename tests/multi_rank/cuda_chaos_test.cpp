@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// Faults of a process whose rank is on a GPU, at any moment of its operations: the others get one clear error in time,
+// what they had before is right, their contexts go on, and nothing hangs.
+//   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
+//   RAILYARD_TEST_CASES  how many faults
+#include "multi_rank/backend.hpp"
+#include "multi_rank/plain.hpp"
+#include "multi_rank/process_world.hpp"
+#include "multi_rank/random.hpp"
+
+#include <cuda_runtime_api.h>
+#include <gtest/gtest.h>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+namespace railyard::multi_rank {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr auto kDeadline = 1s;   // where a process stands still: nothing else tells
+constexpr auto kPatience = 60s;  // of all other waits
+constexpr auto kSlack = 5s;
+constexpr int kRounds = 2000;  // long before the last the fault has come
+
+enum class Fault : std::uint8_t { killed, stopped, exits, throws };
+constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws"};
+
+struct Case {
+  explicit Case(std::uint64_t seed) : random(seed) {
+    ranks = 2 + static_cast<int>(random.below(backend().max_ranks() - 1));
+    victim = static_cast<int>(random.below(ranks));
+    fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::throws, Fault::stopped});
+    after = std::chrono::microseconds(random.below(3000));
+    text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
+           " " + kFaultNames[static_cast<std::size_t>(fault)] + " " + std::to_string(after.count()) +
+           " us after the first round";
+  }
+
+  Random random;
+  int ranks;
+  int victim;
+  Fault fault;
+  std::chrono::microseconds after;
+  std::string text;
+};
+
+/// When the fault happened, and how long the slowest survivor waited for its error, for all processes to see.
+struct Shared {
+  std::atomic<std::int64_t> fault_ns{0};
+  std::atomic<std::int64_t> slowest_ns{0};
+};
+
+std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+
+/// The fault happens while rounds go on, in whatever stage the kernels are.
+void commit(Fault fault, Shared& shared) {
+  shared.fault_ns.store(now_ns());
+  if (fault == Fault::killed) ::kill(::getpid(), SIGKILL);
+  if (fault == Fault::stopped) ::kill(::getpid(), SIGSTOP);
+  if (fault == Fault::exits) ::_exit(0);
+}
+
+void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, Shared& shared,
+              const Place& place) {
+  Group group(rank, scenario.options);
+  round_trip(place, group, scenario, plain, rank.device());
+  if (chaos.fault == Fault::stopped) group.set_timeout(kDeadline);
+  rank.barrier();
+  std::thread timer;
+  const auto due = Clock::now() + chaos.after;
+  if (rank.index() == chaos.victim && chaos.fault != Fault::throws) {
+    timer = std::thread([&] {
+      std::this_thread::sleep_until(due);
+      commit(chaos.fault, shared);
+    });
+  }
+  try {
+    for (int round = 0; round < kRounds; ++round) {
+      if (rank.index() == chaos.victim && chaos.fault == Fault::throws && Clock::now() >= due) {
+        commit(chaos.fault, shared);
+        throw std::runtime_error("a bug");
+      }
+      round_trip(place, group, scenario, plain, rank.device());
+    }
+  } catch (...) {
+    if (timer.joinable()) timer.join();
+    throw;
+  }
+  if (timer.joinable()) timer.join();
+  place.require(rank.index() == chaos.victim, "nothing was noticed");
+}
+
+/// What a survivor may be told: by its kernel's deadline, or by the rendezvous that a process has gone.
+void check_survivor(const Error& error, const Case& chaos, Shared& shared, const Place& place) {
+  const std::int64_t late = now_ns() - shared.fault_ns.load();
+  for (std::int64_t seen = shared.slowest_ns.load();
+       late > seen && !shared.slowest_ns.compare_exchange_weak(seen, late);) {
+  }
+  const std::string text = error.what();
+  const bool code =
+      error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted || error.code() == ErrorCode::suspended;
+  place.require(code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos, "unclear: " + text);
+  const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
+  place.require(std::chrono::nanoseconds(late) < limit, "told after " + std::to_string(late / 1'000'000) + " ms");
+  const cudaError_t context = cudaDeviceSynchronize();
+  place.require(context == cudaSuccess, std::string("its context was lost: ") + cudaGetErrorString(context));
+}
+
+std::string run_case(const Case& chaos, std::array<std::int64_t, kFaultNames.size()>& slowest) {
+  Scenario scenario = plain_scenario({.ranks = chaos.ranks}, Mode::throughput);
+  scenario.options.heap_bytes = std::size_t{8} << 20;
+  const PlainRound plain = plain_round(scenario, 7, Layout::rank_major);
+  void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return "no shared page";
+  auto* const shared = new (memory) Shared;
+  Report report;
+  const WorldOptions options = backend().with_devices({.timeout = kPatience, .log_level = LogLevel::off});
+  const auto body = [&](Rank& rank) {
+    const Place place{&report, "rank " + std::to_string(rank.index())};
+    try {
+      run_rank(rank, chaos, scenario, plain, *shared, place);
+    } catch (const Error& error) {
+      if (rank.index() != chaos.victim) check_survivor(error, chaos, *shared, place);
+    }
+  };
+  ProcessWorld world(chaos.ranks, options, body, report);
+  for (int rank = 0; rank < chaos.ranks; ++rank) {
+    if (rank == chaos.victim) continue;
+    if (const int status = world.finish(rank, report); status != 0) {
+      report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
+    }
+  }
+  ::kill(world.process(chaos.victim), SIGCONT);
+  Report of_victim;  // what it says is its own affair, as long as it ends
+  const int status = world.finish(chaos.victim, of_victim);
+  if (chaos.fault == Fault::killed ? !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status != 0) {
+    report.fail("the victim ended with status " + std::to_string(status) + of_victim.text());
+  }
+  std::int64_t& longest = slowest[static_cast<std::size_t>(chaos.fault)];
+  longest = std::max(longest, shared->slowest_ns.load());
+  ::munmap(memory, sizeof(Shared));
+  return report.ok() ? "" : chaos.text + report.text();
+}
+
+std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::stoull(text);
+}
+
+class CudaChaos : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { setenv("RAILYARD_TEST_BACKEND", "cuda-processes", 1); }
+};
+
+TEST_F(CudaChaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
+  const std::uint64_t first = from_environment("RAILYARD_TEST_SEED", std::random_device{}());
+  const std::uint64_t cases = from_environment("RAILYARD_TEST_CASES", 100);
+  std::printf("seeds from %llu, %llu faults\n", static_cast<unsigned long long>(first),
+              static_cast<unsigned long long>(cases));
+  std::array<std::int64_t, kFaultNames.size()> slowest{};
+  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), slowest), "");
+  std::printf("deadline of the stopped: %lld s\n", static_cast<long long>(kDeadline.count()));
+  for (std::size_t fault = 0; fault < slowest.size(); ++fault) {
+    std::printf("%-8s slowest survivor told after %.1f ms\n", kFaultNames[fault],
+                1e-6 * static_cast<double>(slowest[fault]));
+  }
+}
+
+}  // namespace
+}  // namespace railyard::multi_rank
