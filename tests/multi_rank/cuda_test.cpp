@@ -238,6 +238,95 @@ TEST_F(Cuda, TwoGroupsOnTwoStreamsWithLateRanks) {
             "");
 }
 
+/// Bytes of a verified result on the device, and what later ones are compared with.
+class Sample {
+ public:
+  Sample(Device device, const ConstTensorView& verified) : buffer_(device, bytes_of(verified)) {
+    backend().copy_to_host(content_.data(), verified.data(), content_.size());
+    buffer_.upload(content_.data(), content_.size());
+  }
+  /// Adds the bytes that differ, in stream order.
+  void compare(const ConstTensorView& got, const Buffer& differences, Stream stream) const {
+    device_tests::count_differences(static_cast<const std::byte*>(got.data()),
+                                    static_cast<const std::byte*>(buffer_.data()), buffer_.bytes(),
+                                    static_cast<std::uint64_t*>(differences.data()), native(stream));
+  }
+
+ private:
+  std::size_t bytes_of(const ConstTensorView& view) {
+    content_.resize(static_cast<std::size_t>(view.count()) * size_of(view.dtype()));
+    return content_.size();
+  }
+
+  std::vector<std::byte> content_;
+  Buffer buffer_;
+};
+
+/// What one rank needs to repeat a round without the host looking at it.
+struct RepeatedRound {
+  PlainInput input;
+  Tensor y;
+  Sample rows;
+  Sample ids;
+  Buffer out;
+  Sample sum;
+};
+
+// RAILYARD_TEST_OPERATIONS: how many, each a dispatch or a combine; the host waits for none of them.
+TEST_F(Cuda, ManyOperationsWithRandomDelays) {
+  const char* const asked = std::getenv("RAILYARD_TEST_OPERATIONS");
+  const int operations = asked ? std::stoi(asked) : 4000;
+  constexpr int kAtOnce = 500;  // submitted between looks at the result
+  const std::vector<PlainRound> made = rounds(7, 1100);
+  const auto body = [&](Rank& rank, const Place& place) {
+    const auto r = static_cast<std::size_t>(rank.index());
+    const Stream stream = backend().stream(rank.device());
+    const std::int64_t hidden = scenario_.options.hidden;
+    Group group(rank, scenario_.options);
+    std::deque<RepeatedRound> repeated;
+    for (const PlainRound& plain : made) {
+      PlainInput input(rank.device(), plain, rank.index());
+      const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options, stream);
+      check_plain(place, scenario_, plain, rank.index(), got);
+      const std::int64_t rows = got.route.num_rows();
+      const Tensor y = group.allocate({plain.round.granted[r], hidden}, DType::bf16, stream);
+      upload(y, plain.round.combines.front().y[r].packed);
+      Buffer out(rank.device(), static_cast<std::size_t>(plain.round.rows[r] * hidden) * 2);
+      const TensorView view(out.data(), DType::bf16, {plain.round.rows[r], hidden}, rank.device());
+      group.combine(y, got.route, view, {}, stream);
+      place.require(out.download() == plain.expected.combined.front()[r], "combine differs from the reference");
+      const ConstTensorView ids = got.route.expert_ids();
+      repeated.push_back(
+          {std::move(input), y,
+           Sample(rank.device(), ConstTensorView(got.rows.data(), DType::bf16, {rows, hidden}, rank.device())),
+           Sample(rank.device(), ConstTensorView(ids.data(), ids.dtype(), {rows, ids.size(1)}, rank.device())),
+           std::move(out), Sample(rank.device(), view)});
+    }
+    const Buffer differences(rank.device(), sizeof(std::uint64_t), 0, std::byte{0});
+    Random random(static_cast<std::uint64_t>(rank.index()) + 17);
+    Random choice(5);  // equal on all ranks
+    for (int done = 0; done < operations;) {
+      for (int i = 0; i < kAtOnce && done < operations; i += 2, done += 2) {
+        const RepeatedRound& round = repeated[static_cast<std::size_t>(choice.below(7))];
+        if (random.chance(5)) delay(stream, std::chrono::microseconds(random.below(300)));
+        const Dispatched got = group.dispatch(round.input.x.view, round.input.ids.view, round.input.options, stream);
+        round.rows.compare(got.rows, differences, stream);
+        round.ids.compare(got.route.expert_ids(), differences, stream);
+        if (random.chance(5)) delay(stream, std::chrono::microseconds(random.below(300)));
+        const TensorView out(round.out.data(), DType::bf16,
+                             {static_cast<std::int64_t>(round.out.bytes()) / 2 / hidden, hidden}, rank.device());
+        group.combine(round.y, got.route, out, {}, stream);
+        round.sum.compare(out, differences, stream);
+        check(cudaMemsetAsync(out.data(), 0xFF, round.out.bytes(), native(stream)));
+      }
+      std::uint64_t bytes = 0;
+      backend().copy_to_host(&bytes, differences.data(), sizeof(bytes));
+      if (bytes != 0) return place.fail(std::to_string(bytes) + " bytes differ after " + std::to_string(done));
+    }
+  };
+  EXPECT_EQ(run_ranks(scenario_.ranks(), body), "");
+}
+
 TEST_F(Cuda, ARankThatNeverCallsIsNamedAndANewGroupWorks) {
   const std::vector<PlainRound> made = rounds(2, 600);
   EXPECT_EQ(run_ranks(scenario_.ranks(),

@@ -8,6 +8,7 @@
 #include "diagnostics/format.hpp"
 
 #include <algorithm>
+#include <optional>
 
 namespace railyard::cli::bench {
 namespace {
@@ -69,7 +70,11 @@ class CudaMeasurement {
  public:
   /// `operations`: in a graph. More of them share the outputs of the first ones.
   CudaMeasurement(const CudaRun& cuda, CudaSession& session, int operations)
-      : cuda_(cuda), session_(session), operations_(operations), digests_(session), traffic_(session.traffic()) {}
+      : cuda_(cuda), session_(session), operations_(operations), digests_(session), traffic_(session.traffic()) {
+    if (cuda.run.options.beside == "gemm") {
+      gemm_.emplace(cuda.of_ranks(), sms_taken(session.payload().quantise));
+    }
+  }
 
   void dispatch() {
     std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));
@@ -98,7 +103,7 @@ class CudaMeasurement {
         place(rank, number) = {};
       }
     };
-    measure_operation(cuda_, operation, cuda_.run.results);
+    measure_operation(cuda_, operation, cuda_.run.results, gemm_ ? &*gemm_ : nullptr);
   }
 
   void combine() {
@@ -113,7 +118,7 @@ class CudaMeasurement {
     };
     operation.poison = [this](int rank, int number) { session_.poison_output(rank, slot_of(number)); };
     operation.check = [this](int rank, int number) { return digests_.same_output(rank, slot_of(number)); };
-    measure_operation(cuda_, operation, cuda_.run.results);
+    measure_operation(cuda_, operation, cuda_.run.results, gemm_ ? &*gemm_ : nullptr);
   }
 
  private:
@@ -143,6 +148,7 @@ class CudaMeasurement {
   int operations_;
   Digests digests_;
   Traffic traffic_;
+  std::optional<GemmBeside> gemm_;
 };
 
 Comparison verify_few_tokens(const CudaRun& cuda, const Payload& payload, int tokens, int num_sms) {
@@ -190,6 +196,11 @@ void measure_payload(const CudaRun& cuda, const Payload& payload, int tokens, in
 }  // namespace
 
 void require_supported(const CudaRun& cuda) {
+  if (!cuda.run.options.beside.empty() && cuda.devices.size() < static_cast<std::size_t>(cuda.run.options.ranks)) {
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("--beside {} needs a GPU for each rank: {} ranks are on {}",
+                                    cuda.run.options.beside, cuda.run.options.ranks, cuda.devices.size()));
+  }
   const std::vector<int> sweep = sms_of(cuda.run.options);
   for (const Payload& payload : payloads_of(cuda.run.options.codec)) {
     for (const int num_sms : {sweep.front(), *std::max_element(sweep.begin(), sweep.end())}) {

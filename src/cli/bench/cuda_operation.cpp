@@ -30,7 +30,8 @@ Result timed_result(const Operation& operation, const char* timing, const Series
 
 }  // namespace
 
-void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results) {
+void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results,
+                       const GemmBeside* gemm) {
   const Options& options = cuda.run.options;
   std::atomic<bool> right{true};
   const auto check = [&](int rank, int numbers) {
@@ -54,15 +55,29 @@ void measure_operation(const CudaRun& cuda, const Operation& operation, std::vec
       operation.poison(rank, number);
     }
   };
-  const Series graph = time_graph(cuda.world, cuda.streams,
-                                  {.operations = operation.in_graph,
-                                   .warmup = options.warmup,
-                                   .replays = options.iterations,
-                                   .prepare = poison_all,
-                                   .finish = [&](int rank) { check(rank, operation.in_graph); }},
-                                  operation.submit);
+  GraphPlan plan{.operations = operation.in_graph,
+                 .warmup = options.warmup,
+                 .replays = options.iterations,
+                 .prepare = poison_all,
+                 .finish = [&](int rank) { check(rank, operation.in_graph); }};
+  const Series graph = time_graph(cuda.world, cuda.streams, plan, operation.submit);
   results.push_back(timed_result(operation, "graph", graph, right));
   results.push_back(timed_result(operation, "event", calls, calls_right));
+  if (gemm == nullptr) {
+    return;
+  }
+  right = true;
+  const double expected_us = graph.median() * operation.in_graph * (options.warmup + options.iterations);
+  plan.begin = [&](int rank) { gemm->start(rank, expected_us); };
+  plan.end = [&](int rank) {
+    if (!gemm->finish(rank)) {
+      diagnostics::print(stderr, "rank {}: the products ended before the operations did\n", rank);
+      right = false;
+    }
+  };
+  const Series beside = time_graph(cuda.world, cuda.streams, plan, operation.submit);
+  results.push_back(timed_result(operation, "graph", beside, right));
+  results.back().beside = Beside{"gemm", gemm->sms(), beside.median() / graph.median()};
 }
 
 }  // namespace railyard::cli::bench

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/bench/cuda_bench.hpp"
+#include "cli/bench/cuda_gemm.hpp"
 
 #include <functional>
 #include <vector>
@@ -20,7 +21,8 @@ struct Operation {
   std::function<void(int rank)> release = [](int) {};  // all outputs, before the graph is recorded
 };
 
-/// Adds a result for each timing: graph, event. One that is wrong has no times.
-void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results);
+/// Adds a result for each timing: graph, event, and with `gemm` graph beside it. One that is wrong has no times.
+void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results,
+                       const GemmBeside* gemm = nullptr);
 
 }  // namespace railyard::cli::bench

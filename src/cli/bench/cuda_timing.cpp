@@ -20,8 +20,10 @@ constexpr std::uint64_t kHoldPerCallNs = 50'000;
 constexpr std::uint64_t kMostHoldNs = 1'000'000'000;
 
 /// Microseconds of each submission after `warmup` ones, of the slowest rank.
-std::vector<double> intervals(World& world, const RankStreams& streams, int warmup, int count, std::uint64_t hold_ns,
+std::vector<double> intervals(World& world, const RankStreams& streams, const GraphPlan& plan, std::uint64_t hold_ns,
                               const Submit& submit) {
+  const int warmup = plan.warmup;
+  const int count = plan.replays;
   const int all = warmup + count;
   std::vector<EventRow> events;
   for (int rank = 0; rank < world.size(); ++rank) {
@@ -31,6 +33,7 @@ std::vector<double> intervals(World& world, const RankStreams& streams, int warm
     const int index = rank.index();
     const UseDevice use(streams.device(index));
     EventRow& own = events[static_cast<std::size_t>(index)];
+    plan.begin(index);
     rank.barrier();
     hold_stream(streams[index], std::min(hold_ns, kMostHoldNs));
     for (int i = 0; i < all; ++i) {
@@ -39,6 +42,7 @@ std::vector<double> intervals(World& world, const RankStreams& streams, int warm
     }
     own.record(all, streams[index]);
     require_cuda(cudaStreamSynchronize(streams[index]), "timed work");
+    plan.end(index);
   });
   std::vector<double> slowest(static_cast<std::size_t>(count));
   for (const EventRow& own : events) {
@@ -67,10 +71,9 @@ Series time_graph(World& world, const RankStreams& streams, const GraphPlan& pla
     plan.prepare(index);
     require_cuda(cudaStreamSynchronize(streams[index]), "preparing a graph");
   });
-  std::vector<double> replays =
-      intervals(world, streams, plan.warmup, plan.replays,
-                kHoldNs + kHoldPerReplayNs * static_cast<std::uint64_t>(plan.warmup + plan.replays),
-                [&](int rank, int) { graphs[static_cast<std::size_t>(rank)].launch(streams[rank]); });
+  std::vector<double> replays = intervals(
+      world, streams, plan, kHoldNs + kHoldPerReplayNs * static_cast<std::uint64_t>(plan.warmup + plan.replays),
+      [&](int rank, int) { graphs[static_cast<std::size_t>(rank)].launch(streams[rank]); });
   world.run([&](Rank& rank) { plan.finish(rank.index()); });
   for (double& replay : replays) {
     replay /= plan.operations;
@@ -80,7 +83,7 @@ Series time_graph(World& world, const RankStreams& streams, const GraphPlan& pla
 
 Series time_calls(World& world, const RankStreams& streams, int warmup, int calls, const Submit& submit) {
   const std::uint64_t hold_ns = kHoldNs + kHoldPerCallNs * static_cast<std::uint64_t>(warmup + calls);
-  return Series(intervals(world, streams, warmup, calls, hold_ns, submit));
+  return Series(intervals(world, streams, {.warmup = warmup, .replays = calls}, hold_ns, submit));
 }
 
 }  // namespace railyard::cli::bench

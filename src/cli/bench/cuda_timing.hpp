@@ -21,6 +21,8 @@ struct GraphPlan {
   int replays = 0;                                     // that are measured
   std::function<void(int rank)> prepare = [](int) {};  // called by every rank between recording and the first replay
   std::function<void(int rank)> finish = [](int) {};   // and after the last one, while the graphs are there
+  std::function<void(int rank)> begin = [](int) {};    // just before replays are submitted
+  std::function<void(int rank)> end = [](int) {};      // just after they have ended
 };
 
 /// Every rank's operations as a graph, all ranks' graphs replayed together: microseconds per operation, one value per

@@ -37,6 +37,7 @@ Examples:
   railyard bench throughput --device cuda --experts 256 --codec fp8_e4m3 --json result.json
   railyard bench throughput --device cuda --experts 256 --sms 4,8,12,16,20,24 --plot sms.svg
   railyard bench throughput --device cuda --experts 256 --tokens 128,512,2048,8192 --peers nccl --plot tokens.svg
+  railyard bench throughput --device cuda --experts 256 --beside gemm    beside a matrix product on the other SMs
   railyard bench throughput --device cuda --ranks 4 --devices 0    four virtual ranks on one GPU)";
 constexpr const char* kLinkFooter =
     R"(  host  memcpy by a thread per rank, a flag between two threads, FP8 encoding
@@ -77,6 +78,10 @@ void refuse_absent(const Options& options) {
   }
   if (cuda && options.explain) {
     refuse("--explain with --device cuda", "it has host");
+  }
+  if (!options.beside.empty() && (!cuda || options.subject != Subject::throughput)) {
+    refuse(diagnostics::format("--beside {} with {} on {}", options.beside, name(options.subject), options.device),
+           "throughput with --device cuda has it");
   }
   for (const std::string& peer : options.peers) {
     if (cuda ? peer != "nccl" : peer != "memcpy" && peer != "mpi") {
@@ -187,6 +192,10 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
   command.add_option("--iterations", options.iterations, "Iterations measured, for median and p99")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
+  command
+      .add_option("--beside", options.beside,
+                  "Measure again beside this work, on the SMs that operations leave: gemm (cuda, throughput)")
+      ->check(CLI::IsMember({"gemm"}));
   command.add_option("--peers", options.peers, "Others to measure beside: memcpy, mpi (host), nccl (cuda)")
       ->delimiter(',');
   command.add_flag("--explain", options.explain, "Count the bytes, print the limit, and say where the time goes");

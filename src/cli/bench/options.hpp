@@ -37,6 +37,7 @@ struct Options : SyntheticRouting {  // the routing of every rank; its seed is a
   std::vector<int> sms;      // several: a sweep; empty: what the library takes
   int warmup = 5;
   int iterations = 50;
+  std::string beside;  // work on the SMs that operations leave; empty: none
   std::vector<std::string> peers;
   bool explain = false;
   std::string json;  // path or "-"; empty: none

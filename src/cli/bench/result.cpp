@@ -42,6 +42,10 @@ Json json_of(const Result& result, const Options& options) {
   row["us_p99"] = result.times ? Json(result.times->p99_us) : Json(nullptr);
   row["gbps"] = result.gbps;
   row["limit_ratio"] = number_or_null(result.limit_ratio);
+  row["beside"] = result.beside ? Json{{"name", result.beside->name},
+                                       {"sms", result.beside->sms},
+                                       {"alone_ratio", result.beside->alone_ratio}}
+                                : Json(nullptr);
   row["verified"] = result.verified;
   return row;
 }
@@ -64,6 +68,7 @@ Json json_of(const Options& options) {
           {"seed", options.seed},
           {"warmup", options.warmup},
           {"iterations", options.iterations},
+          {"beside", options.beside.empty() ? Json(nullptr) : Json(options.beside)},
           {"peers", options.peers}};
 }
 
@@ -81,9 +86,14 @@ void print_row(std::FILE* stream, const Result& result) {
   } else {
     diagnostics::print(stream, " {:>10} {:>10} {:>8}", "-", "-", "-");
   }
-  diagnostics::print(stream, " {:>7} {:>9}\n",
+  diagnostics::print(stream, " {:>7} {:>9}",
                      result.limit_ratio ? diagnostics::format("{:.2f}", *result.limit_ratio) : "-",
                      result.verified ? "yes" : "no");
+  if (result.beside) {
+    diagnostics::print(stream, "  beside a {} on {} SMs: {:.2f} x alone", result.beside->name, result.beside->sms,
+                       result.beside->alone_ratio);
+  }
+  diagnostics::print(stream, "\n");
 }
 
 }  // namespace

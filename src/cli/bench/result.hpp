@@ -21,6 +21,13 @@ struct Times {
   double p99_us = 0.0;
 };
 
+/// Work that ran at the same time, on other SMs.
+struct Beside {
+  std::string name;
+  int sms = 0;
+  double alone_ratio = 0.0;  // median beside it / median alone
+};
+
 /// One line of the table. Absent: does not apply, or (times) not measured because the result was wrong.
 struct Result {
   std::string name;  // of a peer; empty for our own
@@ -37,6 +44,7 @@ struct Result {
   std::optional<Times> times;
   double gbps = 0.0;                  // wire bytes per time; link: bytes copied or encoded per time
   std::optional<double> limit_ratio;  // median / median of memcpy of the same bytes, or their time at the link's rate
+  std::optional<Beside> beside;
   bool verified = false;
 };
 

@@ -37,6 +37,9 @@ std::string line_name(const Run& run, const Result& result, bool by_sms) {
   if (run.options.subject == Subject::link || !result.name.empty()) {
     name += result.algorithm.empty() ? "" : ", " + result.algorithm;
   }
+  if (result.beside) {
+    name += diagnostics::format(", beside a {}", result.beside->name);
+  }
   if (by_sms && run.options.tokens.size() > 1) {
     name += diagnostics::format(", {} tokens", result.tokens);
   }
