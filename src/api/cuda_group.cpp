@@ -141,7 +141,9 @@ class CudaGroup final : public GroupState {
     // From here on a rank that fails lets the others' barrier name it.
     reservation_ = tuning::reserve_sms(device.index, available, std::max(sms.copy, sms.quantise),
                                        diagnostics::format("a group of rank {}", rank));
-    resources_ = std::make_shared<throughput::CudaResources>(rank, device.index, options.placement.local_experts(rank));
+    resources_ = std::make_shared<throughput::CudaResources>(
+        rank, device.index, options.placement.local_experts(rank),
+        throughput::CudaResources::AbortFlags{abort_, bootstrap_->abort_flag()});
     set_timeout(timeout_);
     statistics_.num_sms = std::max(sms.copy, sms.quantise);
     load_kernels();

@@ -125,7 +125,7 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.num_words = makes_route ? static_cast<int>(MailboxWord::counts) + num_ranks : kGrantWords;
   plan.num_lookups = num_ranks <= 32 ? 32 : 64;
   plan.groups = (launch.num_tokens + kTokensPerGroup - 1) / kTokensPerGroup;
-  plan.num_slices = std::min(launch.num_blocks, kMaxSlices);
+  plan.num_slices = std::min({launch.num_blocks, kMaxSlices, std::max(1, plan.groups)});
   plan.groups_per_slice = std::max(1, (plan.groups + plan.num_slices - 1) / plan.num_slices);
   const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);
   plan.slice_inverse = ((std::uint64_t{1} << 40) + per_slice - 1) / per_slice;

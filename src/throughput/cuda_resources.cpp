@@ -10,6 +10,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace railyard::throughput {
 namespace {
@@ -86,8 +87,8 @@ std::uint32_t code_of(CudaWaitReport& report) { return std::atomic_ref(report.co
 
 }  // namespace
 
-CudaResources::CudaResources(int owner, int index, int experts)
-    : rank(owner), device(index), local_experts(experts), events_(index) {
+CudaResources::CudaResources(int owner, int index, int experts, AbortFlags aborts)
+    : rank(owner), device(index), local_experts(experts), aborts_(std::move(aborts)), events_(index) {
   pinned_.push_back(pinned_memory().take(sizeof(CudaHostControl)));
   control_ = new (pinned_.back().get()) CudaHostControl;
   pinned_.push_back(pinned_memory().take(sizeof(CudaWaitReport)));
@@ -122,12 +123,17 @@ void CudaResources::give_slot(CudaResultSlot* slot) noexcept {
 std::string CudaResources::failure() const {
   const auto code = static_cast<ErrorCode>(code_of(*report_));
   if (code == ErrorCode::ok) return {};
-  const std::string_view why = code == ErrorCode::timeout              ? "did not arrive before the deadline"
-                               : code == ErrorCode::operation_mismatch ? "called something else"
-                                                                       : "was awaited when abort() was called";
+  const std::string why = code == ErrorCode::timeout              ? "did not arrive before the deadline"
+                          : code == ErrorCode::operation_mismatch ? "called something else"
+                                                                  : "was awaited when this came: " + abort_reason();
   return diagnostics::format("rank {}: {} epoch {}, stage {}: rank {} {} (expected {:#x}, seen {:#x})", rank,
                              name_of(report_->operation), report_->epoch, name_of(report_->stage), report_->peer, why,
                              report_->expected, report_->seen);
+}
+
+std::string CudaResources::abort_reason() const {
+  const auto raised = std::ranges::find_if(aborts_, [](const auto& flag) { return flag->raised(); });
+  return raised != aborts_.end() ? (*raised)->reason() : "abort() was called";
 }
 
 Error CudaResources::failure_of(bool combine, std::uint64_t epoch) const {

@@ -3,11 +3,13 @@
 // kernels write to, and events.
 #pragma once
 
+#include "bootstrap/abort_flag.hpp"
 #include "device/cuda_event_pool.hpp"
 #include "throughput/cuda_launch.hpp"
 
 #include <railyard/error.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -27,8 +29,9 @@ struct CudaResultSlot {
 /// Thread-safe. Shared by the group, its routes and its events.
 class CudaResources {
  public:
-  /// On the current device. Throws RY-OUT-OF-MEMORY.
-  CudaResources(int rank, int device, int local_experts);
+  using AbortFlags = std::array<std::shared_ptr<bootstrap::AbortFlag>, 2>;
+  /// On the current device. `aborts` say why a wait was ended: the group's, and the world's. Throws RY-OUT-OF-MEMORY.
+  CudaResources(int rank, int device, int local_experts, AbortFlags aborts);
   ~CudaResources() = default;
   CudaResources(const CudaResources&) = delete;
   CudaResources& operator=(const CudaResources&) = delete;
@@ -51,7 +54,9 @@ class CudaResources {
 
  private:
   void add_slots(std::size_t count);
+  [[nodiscard]] std::string abort_reason() const;
 
+  AbortFlags aborts_;
   device::CudaEventPool events_;
   std::vector<std::shared_ptr<void>> pinned_;
   CudaHostControl* control_ = nullptr;

@@ -8,6 +8,7 @@
 #include "diagnostics/format.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 
 namespace railyard::cli::bench {
@@ -77,33 +78,13 @@ class CudaMeasurement {
   }
 
   void dispatch() {
-    std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));
-    for (std::vector<Dispatched>& own : held) {
-      own.resize(static_cast<std::size_t>(operations_));
-    }
-    const auto place = [&](int rank, int number) -> Dispatched& {
-      return held[static_cast<std::size_t>(rank)][static_cast<std::size_t>(number % operations_)];
-    };
-    const auto row_bytes = static_cast<std::int64_t>(session_.payload().wire_row_bytes(session_.options().hidden));
-    Operation operation = own_operation("dispatch", "push", row_bytes);
-    operation.result.codec = session_.payload().codec;
-    operation.result.quantise = session_.payload().quantise;
-    operation.result.input_dtype = session_.payload().input;
-    operation.result.sms = sms_taken(session_.payload().quantise);
-    operation.submit = [&](int rank, int number) {
-      place(rank, number) = {};  // its block may be the next one's
-      place(rank, number) = session_.start_dispatch(rank, slot_of(number));
-    };
-    operation.poison = [&](int rank, int number) { session_.poison(rank, place(rank, number)); };
-    operation.check = [&](int rank, int number) {
-      return digests_.same_received(rank, slot_of(number), place(rank, number));
-    };
-    operation.release = [&](int rank) {
-      for (int number = 0; number < operations_; ++number) {
-        place(rank, number) = {};
-      }
-    };
-    measure_operation(cuda_, operation, cuda_.run.results, gemm_ ? &*gemm_ : nullptr);
+    dispatch("dispatch", [this](int rank, int slot) { return session_.start_dispatch(rank, slot); });
+  }
+  /// Along the routes of the verified dispatches.
+  void routed_dispatch() {
+    dispatch("routed_dispatch", [this](int rank, int slot) {
+      return session_.start_dispatch(rank, slot, session_.slot(rank, slot).received.route);
+    });
   }
 
   void combine() {
@@ -122,6 +103,36 @@ class CudaMeasurement {
   }
 
  private:
+  void dispatch(const char* name, const std::function<Dispatched(int rank, int slot)>& start) {
+    std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));
+    for (std::vector<Dispatched>& own : held) {
+      own.resize(static_cast<std::size_t>(operations_));
+    }
+    const auto place = [&](int rank, int number) -> Dispatched& {
+      return held[static_cast<std::size_t>(rank)][static_cast<std::size_t>(number % operations_)];
+    };
+    const auto row_bytes = static_cast<std::int64_t>(session_.payload().wire_row_bytes(session_.options().hidden));
+    Operation operation = own_operation(name, "push", row_bytes);
+    operation.result.codec = session_.payload().codec;
+    operation.result.quantise = session_.payload().quantise;
+    operation.result.input_dtype = session_.payload().input;
+    operation.result.sms = sms_taken(session_.payload().quantise);
+    operation.submit = [&](int rank, int number) {
+      place(rank, number) = {};  // its block may be the next one's
+      place(rank, number) = start(rank, slot_of(number));
+    };
+    operation.poison = [&](int rank, int number) { session_.poison(rank, place(rank, number)); };
+    operation.check = [&](int rank, int number) {
+      return digests_.same_received(rank, slot_of(number), place(rank, number));
+    };
+    operation.release = [&](int rank) {
+      for (int number = 0; number < operations_; ++number) {
+        place(rank, number) = {};
+      }
+    };
+    measure_operation(cuda_, operation, cuda_.run.results, gemm_ ? &*gemm_ : nullptr);
+  }
+
   [[nodiscard]] int slot_of(int number) const { return number % operations_ % session_.num_slots(); }
 
   /// The group knows the most of any operation; the library's choice is more for dispatches that quantise.
@@ -186,6 +197,7 @@ void measure_payload(const CudaRun& cuda, const Payload& payload, int tokens, in
   CudaMeasurement measurement(cuda, session, operations);
   measurement.dispatch();
   if (with_combine) {
+    measurement.routed_dispatch();
     measurement.combine();
   }
   if (with_peers && !payload.quantise) {

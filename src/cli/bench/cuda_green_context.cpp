@@ -31,7 +31,7 @@ struct Driver {
     find(create, "cuGreenCtxCreate");
     find(destroy, "cuGreenCtxDestroy");
     find(as_context, "cuCtxFromGreenCtx");
-    find(create_stream, "cuGreenCtxStreamCreate");
+    find(create_stream, "cuGreenCtxStreamCreate", 12050);
     find(push, "cuCtxPushCurrent");
     find(pop, "cuCtxPopCurrent");
   }
@@ -48,11 +48,11 @@ struct Driver {
 
  private:
   template <typename Function>
-  static void find(Function& function, const char* symbol) {
+  static void find(Function& function, const char* symbol, [[maybe_unused]] unsigned version = 12040) {
     void* address = nullptr;
     cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
 #if CUDART_VERSION >= 12050
-    const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, 12040, cudaEnableDefault, &found);
+    const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, version, cudaEnableDefault, &found);
 #else
     const cudaError_t error = cudaGetDriverEntryPoint(symbol, &address, cudaEnableDefault, &found);
 #endif

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
 
 namespace railyard::cli::bench {
 namespace {
@@ -38,26 +39,30 @@ class NcclExchange {
         slots_(static_cast<std::size_t>(session.options().ranks)),
         send_rows_(slots_.size()),
         send_scales_(slots_.size()),
-        digests_(slots_.size()) {
+        digests_(slots_.size()),
+        counts_(slots_.size()) {
     for (std::size_t rank = 0; rank < slots_.size(); ++rank) {
       plan(static_cast<int>(rank));
     }
     meet();
   }
 
+  /// The counts travel first, as any dispatch of ids must know them; their way to the host, which needs them to call
+  /// NCCL, is not counted.
   void dispatch() {
-    Operation operation = own_operation("dispatch", "push", wire_row_bytes());
-    operation.result.codec = session_.payload().codec;
-    operation.result.input_dtype = session_.payload().input;
-    operation.submit = [this](int rank, int number) { send_rows(rank, slot_of(number)); };
-    operation.poison = [this](int rank, int number) { poison(rank, slot_of(number)); };
-    operation.check = [this](int rank, int number) { return same_rows(rank, slot_of(number)); };
-    measure_operation(cuda_, operation, cuda_.run.peers);
+    dispatch("dispatch", "all-to-all of counts, permute, all-to-all", [this](int rank, int slot) {
+      exchange_counts(rank);
+      send_rows(rank, slot);
+    });
+  }
+  /// The counts are known.
+  void routed_dispatch() {
+    dispatch("routed_dispatch", "permute, all-to-all", [this](int rank, int slot) { send_rows(rank, slot); });
   }
 
   void combine() {
     const std::int64_t row = output_row_bytes();
-    Operation operation = own_operation("combine", "pull", row);
+    Operation operation = own_operation("combine", "all-to-all, permute and sum", "pull", row);
     operation.result.codec = Codec::bf16;
     operation.result.input_dtype = DType::bf16;
     // The session's outputs are right: what they are is kept, and the peer writes into the same memory.
@@ -77,6 +82,16 @@ class NcclExchange {
   }
 
  private:
+  void dispatch(const char* name, const char* algorithm, const std::function<void(int rank, int slot)>& send) {
+    Operation operation = own_operation(name, algorithm, "push", wire_row_bytes());
+    operation.result.codec = session_.payload().codec;
+    operation.result.input_dtype = session_.payload().input;
+    operation.submit = [&](int rank, int number) { send(rank, slot_of(number)); };
+    operation.poison = [this](int rank, int number) { poison(rank, slot_of(number)); };
+    operation.check = [this](int rank, int number) { return same_rows(rank, slot_of(number)); };
+    measure_operation(cuda_, operation, cuda_.run.peers);
+  }
+
   [[nodiscard]] int slot_of(int number) const { return number % operations() % session_.num_slots(); }
   [[nodiscard]] int operations() const { return std::max(kOperations, session_.num_slots()); }
   [[nodiscard]] const NcclPlan& plan_of(int rank, int slot) const {
@@ -89,12 +104,13 @@ class NcclExchange {
     return session_.options().hidden * static_cast<std::int64_t>(size_of(DType::bf16));
   }
 
-  [[nodiscard]] Operation own_operation(const char* name, const char* link, std::int64_t row_bytes) const {
+  [[nodiscard]] Operation own_operation(const char* name, const char* algorithm, const char* link,
+                                        std::int64_t row_bytes) const {
     const Traffic traffic = session_.traffic();
     Operation operation;
     operation.result.name = "nccl";
     operation.result.operation = name;
-    operation.result.algorithm = "all-to-all of NCCL " + nccl_.version() + " with permute";
+    operation.result.algorithm = diagnostics::format("{} (NCCL {})", algorithm, nccl_.version());
     operation.result.layout = session_.options().layout;
     operation.result.tokens = session_.tokens();
     operation.result.wire_bytes = traffic.wire_bytes(row_bytes);
@@ -116,12 +132,14 @@ class NcclExchange {
     send_rows_[static_cast<std::size_t>(rank)] = DeviceMemory(device, rows * row);
     send_scales_[static_cast<std::size_t>(rank)] = DeviceMemory(device, rows * format_.scale_bytes);
     digests_[static_cast<std::size_t>(rank)] = DeviceMemory(device, kPitch);
+    counts_[static_cast<std::size_t>(rank)] = DeviceMemory(device, 2 * slots_.size() * sizeof(std::int64_t));
   }
 
   /// NCCL connects at the first exchange, which must not be recorded.
   void meet() {
     cuda_.world.run([this](Rank& rank) {
       const UseDevice use(cuda_.streams.device(rank.index()));
+      exchange_counts(rank.index());
       send_rows(rank.index(), 0);
       exchange_parts(rank.index(), slots_[static_cast<std::size_t>(rank.index())][0].received,
                      slots_[static_cast<std::size_t>(rank.index())][0].sent,
@@ -152,6 +170,21 @@ class NcclExchange {
         from += out;
         to += in;
       }
+    }
+    nccl_.end();
+  }
+
+  /// One word for each peer.
+  void exchange_counts(int rank) const {
+    constexpr std::size_t kWord = sizeof(std::int64_t);
+    const cudaStream_t stream = cuda_.streams[rank];
+    std::byte* const words = counts_[static_cast<std::size_t>(rank)].data();
+    nccl_.begin();
+    for (int peer = 0; peer < session_.options().ranks; ++peer) {
+      const std::size_t mine = static_cast<std::size_t>(peer) * kWord;
+      const std::size_t theirs = static_cast<std::size_t>(session_.options().ranks + peer) * kWord;
+      nccl_.send(rank, words + mine, kWord, peer, stream);
+      nccl_.receive(rank, words + theirs, kWord, peer, stream);
     }
     nccl_.end();
   }
@@ -231,6 +264,7 @@ class NcclExchange {
   std::vector<DeviceMemory> send_rows_;       // by rank: gathered rows; in combine, what comes back
   std::vector<DeviceMemory> send_scales_;
   std::vector<DeviceMemory> digests_;
+  std::vector<DeviceMemory> counts_;  // by rank: one word for each peer, and one from each
 };
 
 }  // namespace
@@ -251,6 +285,7 @@ void measure_nccl(const CudaRun& cuda, CudaSession& session, bool with_combine) 
   NcclExchange exchange(cuda, session);
   exchange.dispatch();
   if (with_combine) {
+    exchange.routed_dispatch();
     exchange.combine();
   }
 }

@@ -186,8 +186,7 @@ void Session::dispatch(int rank, int slot_index) {
   own.received.check();
 }
 
-void Session::dispatch_along_route(int rank, int slot_index) {
-  Slot& own = slot(rank, slot_index);
+Dispatched Session::start_dispatch(int rank, int slot_index, const Route& route) {
   const Arguments given = arguments(rank, slot_index);
   PayloadOptions wanted;
   wanted.weights = given.weights;
@@ -195,7 +194,12 @@ void Session::dispatch_along_route(int rank, int slot_index) {
   if (payload_.quantise) {
     wanted.codec = payload_.codec;
   }
-  own.received = group(rank).dispatch(given.x, own.route, wanted, stream(rank));
+  return group(rank).dispatch(given.x, route, wanted, stream(rank));
+}
+
+void Session::dispatch_along_route(int rank, int slot_index) {
+  Slot& own = slot(rank, slot_index);
+  own.received = start_dispatch(rank, slot_index, own.route);
   own.received.check();
 }
 

@@ -101,6 +101,7 @@ class Session {
   void combine(int rank, int slot);
   /// The same without waiting for the end or looking at the status.
   [[nodiscard]] Dispatched start_dispatch(int rank, int slot);
+  [[nodiscard]] Dispatched start_dispatch(int rank, int slot, const Route& route);
   [[nodiscard]] Combined start_combine(int rank, int slot);
   /// `y` of every slot: allocated from the heap, and filled where a row holds a token. After fetch_delivery.
   void make_expert_outputs(int rank);
