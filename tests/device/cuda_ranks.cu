@@ -17,6 +17,13 @@ __global__ void compare_kernel(const std::byte* a, const std::byte* b, std::size
   if (count > 0) atomicAdd(reinterpret_cast<unsigned long long*>(differences), count);
 }
 
+__global__ void fill_kernel(std::byte* memory, std::byte value, std::size_t bytes) {
+  const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x;
+  for (std::size_t i = blockIdx.x * static_cast<std::size_t>(blockDim.x) + threadIdx.x; i < bytes; i += step) {
+    memory[i] = value;
+  }
+}
+
 __global__ void busy_kernel(std::uint64_t nanoseconds) {
   const std::uint64_t start = device::global_time_ns();
   while (device::global_time_ns() - start < nanoseconds) {
@@ -159,6 +166,13 @@ void count_differences(const std::byte* a, const std::byte* b, std::size_t bytes
   if (bytes == 0) return;
   const auto blocks = static_cast<unsigned>(std::min<std::size_t>((bytes + 1023) / 1024, 64));
   compare_kernel<<<blocks, 256, 0, stream>>>(a, b, bytes, differences);
+  REQUIRE_CUDA(cudaGetLastError());
+}
+
+void fill(std::byte* memory, unsigned char value, std::size_t bytes, cudaStream_t stream) {
+  if (bytes == 0) return;
+  const auto blocks = static_cast<unsigned>(std::min<std::size_t>((bytes + 1023) / 1024, 64));
+  fill_kernel<<<blocks, 256, 0, stream>>>(memory, std::byte{value}, bytes);
   REQUIRE_CUDA(cudaGetLastError());
 }
 

@@ -90,6 +90,8 @@ void to_host(void* host, const void* device, std::size_t bytes);
 /// Compares device memory and adds the number of differing bytes to `*differences` (device memory). Asynchronous.
 void count_differences(const std::byte* a, const std::byte* b, std::size_t bytes, std::uint64_t* differences,
                        cudaStream_t stream);
+/// What cudaMemset does, always by a kernel. Asynchronous.
+void fill(std::byte* memory, unsigned char value, std::size_t bytes, cudaStream_t stream);
 /// Keeps the stream busy for about this long.
 void busy(std::uint64_t nanoseconds, cudaStream_t stream);
 

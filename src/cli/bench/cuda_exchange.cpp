@@ -71,18 +71,17 @@ class CudaMeasurement {
  public:
   /// `operations`: in a graph. More of them share the outputs of the first ones.
   CudaMeasurement(const CudaRun& cuda, CudaSession& session, int operations)
-      : cuda_(cuda), session_(session), operations_(operations), digests_(session), traffic_(session.traffic()) {
-    if (cuda.run.options.beside == "gemm") {
-      gemm_.emplace(cuda.of_ranks(), sms_taken(session.payload().quantise));
-    }
-  }
+      : cuda_(cuda), session_(session), operations_(operations), digests_(session), traffic_(session.traffic()) {}
+
+  /// From now on operations are measured beside it. It lowers the clocks, for a while after it has ended too.
+  void start_gemm() { gemm_.emplace(cuda_.of_ranks(), sms_taken(session_.payload().quantise)); }
 
   void dispatch() {
-    dispatch("dispatch", [this](int rank, int slot) { return session_.start_dispatch(rank, slot); });
+    dispatch("dispatch", true, [this](int rank, int slot) { return session_.start_dispatch(rank, slot); });
   }
   /// Along the routes of the verified dispatches.
   void routed_dispatch() {
-    dispatch("routed_dispatch", [this](int rank, int slot) {
+    dispatch("routed_dispatch", false, [this](int rank, int slot) {
       return session_.start_dispatch(rank, slot, session_.slot(rank, slot).received.route);
     });
   }
@@ -103,7 +102,8 @@ class CudaMeasurement {
   }
 
  private:
-  void dispatch(const char* name, const std::function<Dispatched(int rank, int slot)>& start) {
+  void dispatch(const char* name, bool makes_route,
+                const std::function<Dispatched(int rank, int slot)>& start) {
     std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));
     for (std::vector<Dispatched>& own : held) {
       own.resize(static_cast<std::size_t>(operations_));
@@ -121,7 +121,7 @@ class CudaMeasurement {
       place(rank, number) = {};  // its block may be the next one's
       place(rank, number) = start(rank, slot_of(number));
     };
-    operation.poison = [&](int rank, int number) { session_.poison(rank, place(rank, number)); };
+    operation.poison = [&](int rank, int number) { session_.poison(rank, place(rank, number), makes_route); };
     operation.check = [&](int rank, int number) {
       return digests_.same_received(rank, slot_of(number), place(rank, number));
     };
@@ -199,6 +199,13 @@ void measure_payload(const CudaRun& cuda, const Payload& payload, int tokens, in
   if (with_combine) {
     measurement.routed_dispatch();
     measurement.combine();
+  }
+  if (cuda.run.options.beside == "gemm") {
+    measurement.start_gemm();
+    measurement.dispatch();
+    if (with_combine) {
+      measurement.combine();
+    }
   }
   if (with_peers && !payload.quantise) {
     measure_nccl(cuda, session, with_combine);

@@ -5,6 +5,8 @@
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
 
+#include <railyard/error.hpp>
+
 #include <algorithm>
 #include <atomic>
 
@@ -28,6 +30,21 @@ Result timed_result(const Operation& operation, const char* timing, const Series
   return result;
 }
 
+/// What the operation's graph took without anything beside it.
+double alone(const Operation& operation, const std::vector<Result>& results) {
+  const Result& wanted = operation.result;
+  const auto found = std::find_if(results.rbegin(), results.rend(), [&](const Result& result) {
+    return result.operation == wanted.operation && result.codec == wanted.codec && result.quantise == wanted.quantise &&
+           result.sms == wanted.sms && result.tokens == wanted.tokens && result.timing == "graph" && !result.beside &&
+           result.times;
+  });
+  if (found == results.rend()) {
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("{} beside a gemm without a right result alone", wanted.operation));
+  }
+  return found->times->median_us;
+}
+
 }  // namespace
 
 void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results,
@@ -41,15 +58,6 @@ void measure_operation(const CudaRun& cuda, const Operation& operation, std::vec
       }
     }
   };
-  // Calls first: a graph keeps the blocks that its operations took.
-  const Series calls = time_calls(cuda.world, cuda.streams, options.warmup, options.iterations, operation.submit);
-  cuda.world.run([&](Rank& rank) {
-    check(rank.index(), std::min(operation.in_graph, options.warmup + options.iterations));
-    operation.release(rank.index());
-    const device::UseDevice use(cuda.streams.device(rank.index()));
-    device::require_cuda(cudaStreamSynchronize(cuda.streams[rank.index()]), "giving back outputs");
-  });
-  const bool calls_right = right.exchange(true);
   const auto poison_all = [&](int rank) {
     for (int number = 0; number < operation.in_graph; ++number) {
       operation.poison(rank, number);
@@ -60,24 +68,32 @@ void measure_operation(const CudaRun& cuda, const Operation& operation, std::vec
                  .replays = options.iterations,
                  .prepare = poison_all,
                  .finish = [&](int rank) { check(rank, operation.in_graph); }};
+  if (gemm != nullptr) {
+    const double alone_us = alone(operation, results);
+    plan.begin = [&](int rank) { gemm->start(rank, alone_us * operation.in_graph * (plan.warmup + plan.replays)); };
+    plan.end = [&](int rank) {
+      if (!gemm->finish(rank)) {
+        diagnostics::print(stderr, "rank {}: the products ended before the operations did\n", rank);
+        right = false;
+      }
+    };
+    const Series beside = time_graph(cuda.world, cuda.streams, plan, operation.submit);
+    results.push_back(timed_result(operation, "graph", beside, right));
+    results.back().beside = Beside{"gemm", gemm->sms(), beside.median() / alone_us};
+    return;
+  }
+  // Calls first: a graph keeps the blocks that its operations took.
+  const Series calls = time_calls(cuda.world, cuda.streams, options.warmup, options.iterations, operation.submit);
+  cuda.world.run([&](Rank& rank) {
+    check(rank.index(), std::min(operation.in_graph, options.warmup + options.iterations));
+    operation.release(rank.index());
+    const device::UseDevice use(cuda.streams.device(rank.index()));
+    device::require_cuda(cudaStreamSynchronize(cuda.streams[rank.index()]), "giving back outputs");
+  });
+  const bool calls_right = right.exchange(true);
   const Series graph = time_graph(cuda.world, cuda.streams, plan, operation.submit);
   results.push_back(timed_result(operation, "graph", graph, right));
   results.push_back(timed_result(operation, "event", calls, calls_right));
-  if (gemm == nullptr) {
-    return;
-  }
-  right = true;
-  const double expected_us = graph.median() * operation.in_graph * (options.warmup + options.iterations);
-  plan.begin = [&](int rank) { gemm->start(rank, expected_us); };
-  plan.end = [&](int rank) {
-    if (!gemm->finish(rank)) {
-      diagnostics::print(stderr, "rank {}: the products ended before the operations did\n", rank);
-      right = false;
-    }
-  };
-  const Series beside = time_graph(cuda.world, cuda.streams, plan, operation.submit);
-  results.push_back(timed_result(operation, "graph", beside, right));
-  results.back().beside = Beside{"gemm", gemm->sms(), beside.median() / graph.median()};
 }
 
 }  // namespace railyard::cli::bench

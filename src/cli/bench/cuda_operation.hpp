@@ -21,7 +21,8 @@ struct Operation {
   std::function<void(int rank)> release = [](int) {};  // all outputs, before the graph is recorded
 };
 
-/// Adds a result for each timing: graph, event, and with `gemm` graph beside it. One that is wrong has no times.
+/// Adds a result for each timing: graph, event; with `gemm` for the graph beside it alone, compared with the graph that
+/// `results` has. One that is wrong has no times.
 void measure_operation(const CudaRun& cuda, const Operation& operation, std::vector<Result>& results,
                        const GemmBeside* gemm = nullptr);
 

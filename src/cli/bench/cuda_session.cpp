@@ -173,10 +173,13 @@ Traffic CudaSession::traffic() const {
   return {std::move(rows), std::move(devices)};
 }
 
-void CudaSession::poison(int rank, const Dispatched& received) const {
+void CudaSession::poison(int rank, const Dispatched& received, bool with_route) const {
   const UseDevice use(streams_.device(rank));
-  for (const TensorView& tensor : {TensorView(received.rows), TensorView(received.scales), TensorView(received.weights),
-                                   TensorView(received.route.expert_ids()), TensorView(received.route.origins())}) {
+  std::vector<TensorView> written{received.rows, received.scales, received.weights};
+  if (with_route) {
+    written.insert(written.end(), {received.route.expert_ids(), received.route.origins()});
+  }
+  for (const TensorView& tensor : written) {
     if (tensor.defined()) {
       require_cuda(cudaMemsetAsync(tensor.data(), kPoison, extent(tensor), streams_[rank]), "poisoning rows");
     }

@@ -30,7 +30,7 @@ class CudaSession final : public Session {
   [[nodiscard]] Traffic traffic() const;
 
   /// In the rank's thread, in stream order: bytes that no operation writes.
-  void poison(int rank, const Dispatched& received) const;
+  void poison(int rank, const Dispatched& received, bool with_route) const;
   void poison_output(int rank, int slot) const;
   /// 64 bits that stand for all that was received, or for the output. They wait for the stream.
   [[nodiscard]] std::uint64_t digest(int rank, const Dispatched& received, std::int64_t num_rows) const;
