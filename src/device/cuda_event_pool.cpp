@@ -5,6 +5,27 @@
 
 namespace railyard::device {
 
+namespace {
+
+constexpr int kEventsAtOnce = 512;
+
+}  // namespace
+
+cudaEvent_t CudaEventPool::create() noexcept {
+  cudaEvent_t event = nullptr;
+  if (cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess) return event;
+  static_cast<void>(cudaGetLastError());
+  return nullptr;
+}
+
+CudaEventPool::CudaEventPool(int device) : device_(device) {
+  const UseDevice current(device);
+  idle_.reserve(kEventsAtOnce);
+  for (int i = 0; i < kEventsAtOnce; ++i) {
+    if (cudaEvent_t const event = create()) idle_.push_back(event);
+  }
+}
+
 CudaEventPool::~CudaEventPool() {
   for (cudaEvent_t event : idle_) static_cast<void>(cudaEventDestroy(event));
 }
@@ -19,7 +40,8 @@ cudaEvent_t CudaEventPool::record(cudaStream_t stream) noexcept {
       idle_.pop_back();
     }
   }
-  if (!event && cudaEventCreateWithFlags(&event, cudaEventDisableTiming) != cudaSuccess) return nullptr;
+  if (!event) event = create();
+  if (!event) return nullptr;
   if (cudaEventRecord(event, stream) != cudaSuccess) {
     static_cast<void>(cudaGetLastError());
     recycle(event);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Events of one device, used again and again: creating one may take a lock of the driver.
+// Events of one device, used again and again: creating one may take a lock of the driver, or wait for the device.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -12,7 +12,8 @@ namespace railyard::device {
 /// Thread-safe. Events without timing; the pool outlives those it handed out.
 class CudaEventPool {
  public:
-  explicit CudaEventPool(int device) noexcept : device_(device) {}
+  /// Creates events for what is usually under way at once.
+  explicit CudaEventPool(int device);
   ~CudaEventPool();
   CudaEventPool(const CudaEventPool&) = delete;
   CudaEventPool& operator=(const CudaEventPool&) = delete;
@@ -23,6 +24,8 @@ class CudaEventPool {
   void recycle(cudaEvent_t event) noexcept;
 
  private:
+  [[nodiscard]] static cudaEvent_t create() noexcept;
+
   int device_;
   std::mutex mutex_;
   std::vector<cudaEvent_t> idle_;

@@ -44,8 +44,8 @@ class Cuda(unittest.TestCase):
     def test_throughput_with_two_virtual_ranks(self):
         document = self.measure("throughput", "--ranks", "2", "--tokens", "96", "--sms", "8")
         rows = [(result["operation"], result["timing"], result["sms"]) for result in document["results"]]
-        self.assertEqual(rows, [("dispatch", "graph", 8), ("dispatch", "event", 8), ("combine", "graph", 8),
-                                ("combine", "event", 8)])
+        self.assertEqual(rows, [(operation, timing, 8) for operation in ("dispatch", "routed_dispatch", "combine")
+                                for timing in ("graph", "event")])
         for result in document["results"]:
             self.assertGreater(result["wire_bytes"], 0)
             self.assertLessEqual(result["wire_bytes"], 96 * 1024 * 2)
@@ -70,7 +70,8 @@ class Cuda(unittest.TestCase):
         self.assertGreater(document["limits"]["flag_us"], 0)
 
     def test_what_gpus_do_not_do_is_a_usage_error(self):
-        for arguments in [["--layout", "expert_major"], ["--codec", "fp16"], ["--ranks", "2", "--peers", "nccl"]]:
+        for arguments in [["--layout", "expert_major"], ["--codec", "fp8_e4m3_ue8m0"],
+                          ["--ranks", "2", "--peers", "nccl"], ["--ranks", "2", "--beside", "gemm"]]:
             with self.subTest(arguments=arguments):
                 done = bench("throughput", "--tokens", "32", *arguments)
                 self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
