@@ -10,6 +10,14 @@ if(NOT CMAKE_CUDA_COMPILER_ID STREQUAL "NVIDIA" OR CMAKE_CUDA_COMPILER_VERSION V
     "${CMAKE_CUDA_COMPILER_ID} ${CMAKE_CUDA_COMPILER_VERSION}")
 endif()
 find_package(CUDAToolkit REQUIRED)
+# Ranges for profilers, where the toolkit has the headers (they are a package of their own).
+find_path(RAILYARD_NVTX_INCLUDE_DIR nvtx3/nvToolsExt.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+mark_as_advanced(RAILYARD_NVTX_INCLUDE_DIR)
+if(RAILYARD_NVTX_INCLUDE_DIR)
+  message(STATUS "NVTX: ranges named after operations")
+else()
+  message(STATUS "NVTX: not found; the build has no ranges for profilers")
+endif()
 
 # All that needs nvcc or a GPU: the library, the program, tests with a gpu label, benchmarks of the kernels.
 add_custom_target(railyard_cuda_part)

@@ -22,7 +22,7 @@ case ${1:-} in
   --help | -h) usage; exit 0 ;;
   --quick) quick=yes; shift ;;
 esac
-[ $# -ge 1 ] && [ $# -le 2 ] || { usage >&2; exit 2; }
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then usage >&2; exit 2; fi
 folder=$1
 mkdir -p "$folder" || exit 2
 build=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/build/cuda

@@ -3,6 +3,7 @@
 
 #include "api/group_options.hpp"
 #include "api/require.hpp"
+#include "diagnostics/nvtx_range.hpp"
 
 #include <exception>
 #include <utility>
@@ -66,6 +67,7 @@ auto GroupState::guarded(Part part) {
 }
 
 std::uint64_t GroupState::send(transports::DispatchRequest&& request, Stream stream) {
+  const diagnostics::NvtxRange range(name(request.operation).data());
   check_active();
   const auto slots = static_cast<std::size_t>(options.max_in_flight);
   if (dispatches_.size() == slots) {
@@ -82,6 +84,7 @@ std::uint64_t GroupState::send(transports::DispatchRequest&& request, Stream str
 }
 
 Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
+  const diagnostics::NvtxRange range("dispatch: receive");
   check_active();
   if (ticket != dispatches_.oldest) {
     throw Error(ErrorCode::in_flight, diagnostics::format("dispatch #{} was received before #{}; receive in send order",
@@ -97,6 +100,7 @@ Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
 }
 
 std::uint64_t GroupState::send(transports::CombineRequest&& request, Stream stream) {
+  const diagnostics::NvtxRange range("combine");
   check_active();
   const auto slots = static_cast<std::size_t>(options.max_in_flight);
   if (combines_.size() == slots) {
@@ -111,6 +115,7 @@ std::uint64_t GroupState::send(transports::CombineRequest&& request, Stream stre
 }
 
 Combined GroupState::receive_combine(std::uint64_t ticket, Stream stream) {
+  const diagnostics::NvtxRange range("combine: receive");
   check_active();
   if (ticket != combines_.oldest) {
     throw Error(ErrorCode::in_flight, diagnostics::format("combine #{} was received before #{}; receive in send order",
