@@ -47,6 +47,7 @@ struct GroupOptions {
   std::size_t heap_limit_bytes = 0;
   /// CUDA: the most SMs that an operation takes, every kernel of it, in [1, 64]. 0: 16, or 20 for dispatches that
   /// quantise, or what this device's ranks can have together. All ranks of one device take theirs at the same time.
+  /// Beside much computation, which lowers the clocks, 24 keep the links full (docs/measurements).
   int num_sms = 0;
   /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
   std::chrono::nanoseconds timeout{0};

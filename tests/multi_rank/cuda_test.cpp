@@ -323,8 +323,8 @@ TEST_F(Cuda, ManyOperationsWithRandomDelays) {
                              {static_cast<std::int64_t>(round.out.bytes()) / 2 / hidden, hidden}, rank.device());
         group.combine(round.y, got.route, out, {}, stream);
         round.sum.compare(out, differences, stream);
-        // By a kernel: a copy engine would take a memset behind the other ranks' copies to the host, which wait for this
-        // rank where ranks share a GPU.
+        // By a kernel: a copy engine would take a memset behind the other ranks' copies to the host, which wait for
+        // this rank where ranks share a GPU.
         device_tests::fill(static_cast<std::byte*>(out.data()), 0xFF, round.out.bytes(), native(stream));
       }
       std::uint64_t bytes = 0;

@@ -102,8 +102,7 @@ class CudaMeasurement {
   }
 
  private:
-  void dispatch(const char* name, bool makes_route,
-                const std::function<Dispatched(int rank, int slot)>& start) {
+  void dispatch(const char* name, bool makes_route, const std::function<Dispatched(int rank, int slot)>& start) {
     std::vector<std::vector<Dispatched>> held(static_cast<std::size_t>(session_.options().ranks));
     for (std::vector<Dispatched>& own : held) {
       own.resize(static_cast<std::size_t>(operations_));
