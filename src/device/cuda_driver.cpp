@@ -14,23 +14,9 @@ namespace {
 // The oldest version that has all of these functions as they are used here.
 constexpr unsigned kVersion = 12000;
 
-// Null for a driver that has no such function.
-template <typename Function>
-void find_if_there(const char* symbol, unsigned version, Function& function) {
-  void* address = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-#if CUDART_VERSION >= 12050
-  const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, version, cudaEnableDefault, &found);
-#else
-  const cudaError_t error = cudaGetDriverEntryPoint(symbol, &address, cudaEnableDefault, &found);
-  static_cast<void>(version);
-#endif
-  if (error == cudaSuccess && found == cudaDriverEntryPointSuccess) function = reinterpret_cast<Function>(address);
-}
-
 template <typename Function>
 void find(const char* symbol, Function& function) {
-  find_if_there(symbol, kVersion, function);
+  find_in_driver(symbol, kVersion, function);
   if (!function)
     throw Error(ErrorCode::unsupported, diagnostics::format("the CUDA driver has no {}: update it", symbol));
 }
@@ -49,11 +35,22 @@ CudaDriver load() {
   find("cuMemImportFromShareableHandle", driver.import_handle);
   find("cuGetErrorName", driver.error_name);
   find("cuCtxGetCurrent", driver.current_context);
-  find_if_there("cuCtxGetDevResource", 12040, driver.context_resource);
+  find_in_driver("cuCtxGetDevResource", 12040, driver.context_resource);
   return driver;
 }
 
 }  // namespace
+
+void* address_in_driver(const char* symbol, [[maybe_unused]] unsigned version) {
+  void* address = nullptr;
+  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+#if CUDART_VERSION >= 12050
+  const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, version, cudaEnableDefault, &found);
+#else
+  const cudaError_t error = cudaGetDriverEntryPoint(symbol, &address, cudaEnableDefault, &found);
+#endif
+  return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? address : nullptr;
+}
 
 const CudaDriver& cuda_driver() {
   static const CudaDriver driver = load();

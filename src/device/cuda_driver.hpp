@@ -6,6 +6,14 @@
 
 namespace railyard::device {
 
+/// The function as of this version of CUDA (12040: 12.4); null for a driver that has none.
+[[nodiscard]] void* address_in_driver(const char* symbol, unsigned version);
+
+template <typename Function>
+void find_in_driver(const char* symbol, unsigned version, Function& function) {
+  function = reinterpret_cast<Function>(address_in_driver(symbol, version));
+}
+
 struct CudaDriver {
   decltype(&cuMemGetAllocationGranularity) granularity;
   decltype(&cuMemAddressReserve) reserve;

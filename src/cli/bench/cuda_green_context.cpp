@@ -2,6 +2,7 @@
 #include "cli/bench/cuda_green_context.hpp"
 
 #include "device/cuda_call.hpp"
+#include "device/cuda_driver.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
@@ -48,19 +49,12 @@ struct Driver {
 
  private:
   template <typename Function>
-  static void find(Function& function, const char* symbol, [[maybe_unused]] unsigned version = 12040) {
-    void* address = nullptr;
-    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-#if CUDART_VERSION >= 12050
-    const cudaError_t error = cudaGetDriverEntryPointByVersion(symbol, &address, version, cudaEnableDefault, &found);
-#else
-    const cudaError_t error = cudaGetDriverEntryPoint(symbol, &address, cudaEnableDefault, &found);
-#endif
-    if (error != cudaSuccess || found != cudaDriverEntryPointSuccess) {
+  static void find(Function& function, const char* symbol, unsigned version = 12040) {
+    device::find_in_driver(symbol, version, function);
+    if (function == nullptr) {
       throw Error(ErrorCode::unsupported,
                   diagnostics::format("--beside gemm: the CUDA driver has no {}: update it", symbol));
     }
-    function = reinterpret_cast<Function>(address);
   }
 };
 
