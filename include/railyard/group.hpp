@@ -19,6 +19,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace railyard {
 
@@ -50,8 +51,19 @@ struct GroupOptions {
   int num_sms = 0;
   /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
   std::chrono::nanoseconds timeout{0};
+  /// When a deadline passes. On CUDA `error` alone.
+  TimeoutPolicy on_timeout = TimeoutPolicy::error;
   /// For the library's tests.
   const TestHooks* testing = nullptr;
+};
+
+/// What the ranks of a group agreed on when it recovered.
+struct Recovery {
+  std::vector<int> masked;  // all ranks that the group goes on without, ascending
+  /// Operations that every rank that goes on had finished, of all since the group's creation: whoever has finished more
+  /// is ahead of the others. Routes count as dispatches; an operation in parts is finished when it has been received.
+  std::uint64_t dispatches = 0;
+  std::uint64_t combines = 0;
 };
 
 /// Counted since creation, at this rank.
@@ -73,7 +85,8 @@ struct GroupStatistics {
 /// One thread at a time per handle; `abort` and lease releases from any thread.
 ///
 /// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
-/// what was leased before stays readable, and a new group on the same world works.
+/// what was leased before stays readable, and a new group on the same world works as long as no process has gone. What
+/// the interrupted operation would have written is undefined. `recover` makes a suspended group work again.
 /// Destroying a group is local and never waits. Leases, routes and tensors may outlive it.
 class RAILYARD_API Group {
  public:
@@ -130,12 +143,36 @@ class RAILYARD_API Group {
   /// refused memory), RY-TIMEOUT and RY-OPERATION-MISMATCH of this call change nothing, and it may be repeated.
   void grow_heap(std::size_t bytes);
 
+  /// Collective, of the ranks that are left: they agree on who goes on and on the next epoch, and the group works
+  /// again, without the others. Returns when it does. It closes as soon as all have come whose process has not gone,
+  /// or else when the first caller has waited for the group's deadline; then the others are masked: for good, from
+  /// this rank's view by RY-MASKED. More than half of the group's last ranks must come, or half with the lowest of
+  /// them. A rank that waits for peers, or calls an operation, when another has called this gets RY-ABORTED or
+  /// RY-SUSPENDED naming the caller; it calls `recover` too. Allowed at any time, also with nobody to mask.
+  ///
+  /// Afterwards ranks, experts and shapes are numbered as before. Ids of experts on masked ranks count as -1, masked
+  /// ranks have no tokens: results are those of the same calls with such ids. Routes and send parts of before are
+  /// refused. The heap is a new one of the same size, for which there must be room; no byte of the old one is handed
+  /// out again (a masked rank that lives may still write there), and it is freed with its last lease.
+  ///
+  /// Throws RY-MASKED (the others go on without this rank, which can do nothing more in this group), RY-NO-MAJORITY
+  /// (too few came; may be repeated), RY-OUT-OF-MEMORY, RY-TIMEOUT and RY-ABORTED if a rank is lost meanwhile or
+  /// `abort` is called (may be repeated), RY-ABORTED for good once the world was aborted or, between processes, rank
+  /// 0's has gone, and RY-UNSUPPORTED on CUDA. Not yet there: a masked rank cannot join again.
+  Recovery recover();
+  /// Local. Whether operations would be refused. Then an operation of a group with TimeoutPolicy::mask calls `recover`
+  /// first; those of its receive parts, and `allocate`, do not.
+  [[nodiscard]] bool is_suspended() const;
+  /// Local. Ranks that the group goes on without, ascending.
+  [[nodiscard]] std::vector<int> masked_ranks() const;
+
   /// Local. The deadline of later waits.
   void set_timeout(std::chrono::nanoseconds timeout);
   [[nodiscard]] GroupStatistics statistics() const;
   /// Local. Throws RY-UNSUPPORTED on CUDA.
   [[nodiscard]] WaitStatistics wait_statistics() const;
-  /// Ends this rank's running wait with RY-ABORTED and suspends the group here. Any thread; never blocks.
+  /// Ends this rank's running wait, or `recover`, with RY-ABORTED and suspends the group here. Any thread; never
+  /// blocks.
   void abort(std::string_view reason = "abort() was called");
 
  private:

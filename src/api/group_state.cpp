@@ -4,6 +4,7 @@
 #include "api/group_options.hpp"
 #include "api/require.hpp"
 
+#include <algorithm>
 #include <exception>
 #include <utility>
 #include <vector>
@@ -23,15 +24,19 @@ GroupState::GroupState(Rank& owner, GroupOptions complete_options)
       device(owner.device()),
       bootstrap_(owner.bootstrap()),
       log_(owner.log()),
+      members_(bootstrap_),
+      world_abort_(device.kind == DeviceKind::host ? bootstrap_->survivor_flag() : bootstrap_->abort_flag()),
       abort_(std::make_shared<bootstrap::AbortFlag>()) {}
 
 void GroupState::check_active() {
   if (!suspended_) {
     if (std::string failure = device_failure(); !failure.empty()) suspend(std::move(failure));
   }
-  if (suspended_)
-    throw Error(ErrorCode::suspended, diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
-  for (const auto& flag : {abort_, bootstrap_->abort_flag()}) {
+  if (suspended_) {
+    throw Error(masked_ ? ErrorCode::masked : ErrorCode::suspended,
+                diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
+  }
+  for (const auto& flag : {abort_, world_abort_}) {
     if (flag->raised()) {
       throw Error(ErrorCode::suspended,
                   diagnostics::format("rank {}: the group is suspended: {}", rank, flag->reason()));
@@ -47,7 +52,53 @@ void GroupState::suspend(std::string reason) noexcept {
   heap().quarantine();  // a peer may be late, and still write to what was granted
 }
 
-void GroupState::abandon(std::string_view operation) noexcept {
+bool GroupState::is_suspended() {
+  return suspended_ || abort_->raised() || world_abort_->raised() || !device_failure().empty();
+}
+
+void GroupState::prepare_operation() {
+  if (options.on_timeout == TimeoutPolicy::mask && is_suspended()) recover();
+  check_active();
+}
+
+Recovery GroupState::recover() {
+  throw Error(
+      ErrorCode::unsupported,
+      diagnostics::format("rank {}: recover on {}; groups on the host recover so far, here a new group is needed", rank,
+                          name(device.kind)));
+}
+
+void GroupState::stay_suspended(const Error& error) {
+  masked_ = error.code() == ErrorCode::masked;
+  suspension_ = error.what();
+}
+
+void GroupState::abort(std::string_view reason) {
+  std::shared_ptr<bootstrap::AbortFlag> current;
+  {
+    const std::lock_guard lock(abort_mutex_);
+    current = abort_;
+  }
+  current->raise(reason);
+}
+
+std::shared_ptr<bootstrap::AbortFlag> GroupState::renew_abort() {
+  auto fresh = std::make_shared<bootstrap::AbortFlag>();
+  const std::lock_guard lock(abort_mutex_);
+  abort_ = fresh;
+  return fresh;
+}
+
+void GroupState::resume() noexcept {
+  suspended_ = false;
+  suspension_.clear();
+  dispatches_.oldest = dispatches_.newest;
+  combines_.oldest = combines_.newest;
+}
+
+// What a recovery has forgotten, the group does not miss.
+void GroupState::abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept {
+  if (ticket < pending.oldest) return;
   suspend(std::string("a pending ") + std::string(operation) + " was dropped before its receive part");
 }
 
@@ -62,6 +113,18 @@ auto GroupState::guarded(Part part) {
   } catch (...) {
     suspend("a part of an operation ended with an exception");
     throw;
+  }
+}
+
+void GroupState::check_ticket(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) const {
+  if (ticket < pending.oldest) {
+    throw Error(ErrorCode::suspended,
+                diagnostics::format("rank {}: {} #{} was sent before the group recovered; send it anew", rank,
+                                    operation, ticket));
+  }
+  if (ticket != pending.oldest) {
+    throw Error(ErrorCode::in_flight, diagnostics::format("{} #{} was received before #{}; receive in send order",
+                                                          operation, ticket, pending.oldest));
   }
 }
 
@@ -83,15 +146,13 @@ std::uint64_t GroupState::send(transports::DispatchRequest&& request, Stream str
 
 Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
   check_active();
-  if (ticket != dispatches_.oldest) {
-    throw Error(ErrorCode::in_flight, diagnostics::format("dispatch #{} was received before #{}; receive in send order",
-                                                          ticket, dispatches_.oldest));
-  }
+  check_ticket(dispatches_, ticket, "dispatch");
   const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
   check_receive_dispatch(slot, stream);
   return guarded([&] {
     Dispatched result = finish_dispatch(slot, stream);
     ++dispatches_.oldest;
+    ++finished_dispatches_;
     return result;
   });
 }
@@ -112,15 +173,13 @@ std::uint64_t GroupState::send(transports::CombineRequest&& request, Stream stre
 
 Combined GroupState::receive_combine(std::uint64_t ticket, Stream stream) {
   check_active();
-  if (ticket != combines_.oldest) {
-    throw Error(ErrorCode::in_flight, diagnostics::format("combine #{} was received before #{}; receive in send order",
-                                                          ticket, combines_.oldest));
-  }
+  check_ticket(combines_, ticket, "combine");
   const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
   check_receive_combine(slot, stream);
   return guarded([&] {
     Combined result = finish_combine(slot, stream);
     ++combines_.oldest;
+    ++finished_combines_;
     return result;
   });
 }
@@ -159,19 +218,28 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
   }
 }
 
+int GroupState::rank_of_member(std::size_t member) const {
+  const std::vector<int> masked = masked_ranks();
+  int at = 0;
+  for (std::size_t left = member;; ++at) {
+    if (std::ranges::binary_search(masked, at)) continue;
+    if (left-- == 0) return at;
+  }
+}
+
 void GroupState::grow_heap(std::size_t bytes) {
-  check_active();
+  prepare_operation();
   const std::size_t old_bytes = heap().usage().bytes;
   api::require(bytes <= heap().limit() - old_bytes, "grow_heap by {} bytes; the heap has {} and its limit is {}", bytes,
                old_bytes, heap().limit());
-  std::vector<std::uint64_t> all(static_cast<std::size_t>(size));
+  std::vector<std::uint64_t> all(static_cast<std::size_t>(members_->size()));
   const std::uint64_t mine = bytes;
-  bootstrap_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", timeout());
+  members_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", timeout());
   for (std::size_t other = 0; other < all.size(); ++other) {
     if (all[other] != mine) {
-      throw Error(
-          ErrorCode::operation_mismatch,
-          diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other], other));
+      throw Error(ErrorCode::operation_mismatch,
+                  diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other],
+                                      rank_of_member(other)));
     }
   }
   // All heaps grow, or none: a rank that the system refuses memory tells the others first.
@@ -182,13 +250,14 @@ void GroupState::grow_heap(std::size_t bytes) {
     refusal = std::current_exception();
   }
   const std::uint8_t refused = refusal ? 1 : 0;
-  std::vector<std::uint8_t> refusals(static_cast<std::size_t>(size));
-  bootstrap_->all_gather(&refused, refusals.data(), sizeof(refused), "growing heaps", timeout());
+  std::vector<std::uint8_t> refusals(static_cast<std::size_t>(members_->size()));
+  members_->all_gather(&refused, refusals.data(), sizeof(refused), "growing heaps", timeout());
   if (refusal) std::rethrow_exception(refusal);
   for (std::size_t other = 0; other < refusals.size(); ++other) {
     if (refusals[other] != 0) {
       throw Error(ErrorCode::out_of_memory,
-                  diagnostics::format("rank {} was refused {} bytes for its heap; no heap has grown", other, bytes));
+                  diagnostics::format("rank {} was refused {} bytes for its heap; no heap has grown",
+                                      rank_of_member(other), bytes));
     }
   }
   heap().grow(bytes);

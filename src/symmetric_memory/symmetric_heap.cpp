@@ -65,6 +65,14 @@ std::shared_ptr<SymmetricHeap> map_heaps(bootstrap::Bootstrap& bootstrap, std::s
 
 }  // namespace
 
+std::shared_ptr<SymmetricHeap> SymmetricHeap::spread(const std::vector<int>& members, int num_ranks) const {
+  std::vector<MappedHeap> by_rank(static_cast<std::size_t>(num_ranks));
+  for (std::size_t index = 0; index < members.size(); ++index) {
+    by_rank[static_cast<std::size_t>(members[index])] = all_[index];
+  }
+  return std::make_shared<SymmetricHeap>(own_, std::move(by_rank));
+}
+
 std::shared_ptr<SymmetricHeap> share_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes,
                                            const std::function<std::shared_ptr<Heap>()>& make,
                                            std::chrono::nanoseconds timeout) {

@@ -25,7 +25,11 @@ class SymmetricHeap {
   /// `all`: by rank.
   SymmetricHeap(std::shared_ptr<Heap> own, std::vector<MappedHeap> all) : own_(std::move(own)), all_(std::move(all)) {}
 
+  /// The same heaps as those of `members`, ascending, of `num_ranks` ranks; the others have none.
+  [[nodiscard]] std::shared_ptr<SymmetricHeap> spread(const std::vector<int>& members, int num_ranks) const;
+
   [[nodiscard]] Heap& own() const noexcept { return *own_; }
+  /// Null for a rank without a heap.
   [[nodiscard]] std::byte* base(int rank) const noexcept { return all_[static_cast<std::size_t>(rank)].base; }
 
  private:
