@@ -138,8 +138,8 @@ class HostGroup final : public GroupState {
       const Recovery recovery = agree(*end);
       rebuild(end);
       resume();
-      log_->write(LogLevel::warn, diagnostics::format("rank {}: the group goes on without ranks {}, from epoch {}",
-                                                      rank, fmt::join(recovery.masked, ", "), agreed_.next_epoch));
+      log_->write(LogLevel::warn, diagnostics::format("rank {}: the group goes on with ranks {}, after epoch {}", rank,
+                                                      fmt::join(member_ranks_, ", "), agreed_.next_epoch));
       return recovery;
     } catch (const Error& error) {
       stay_suspended(error);

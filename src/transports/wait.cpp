@@ -157,10 +157,12 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
 
 void Waiter::warn(const WaitSite& site, std::chrono::nanoseconds waited, std::uint64_t expected,
                   const Read& read) const {
-  log_->write(LogLevel::warn, diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_,
-                                                  site.operation, name(site.stage), site.epoch,
-                                                  std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(),
-                                                  list_missing(expected, read)));
+  const std::string missing = list_missing(expected, read);
+  if (missing.empty()) return;  // the last one came this instant
+  log_->write(LogLevel::warn,
+              diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_, site.operation,
+                                  name(site.stage), site.epoch,
+                                  std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(), missing));
 }
 
 std::string Waiter::list_missing(std::uint64_t expected, const Read& read) const {
