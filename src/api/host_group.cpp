@@ -219,10 +219,10 @@ class HostGroup final : public GroupState {
       watches_.push_back(flag->watch([end = abort_](const std::string& reason) { end->raise(reason); }));
     };
     watch(world_abort_);
-    watch(bootstrap_->call_flag(key_of(generation_ + 1)));
     for (const int member : member_ranks_) {
       if (member != rank) watch(bootstrap_->departure_flag(member));
     }
+    watch(bootstrap_->call_flag(key_of(generation_ + 1)));  // last: a departure that led to it says more
   }
 
   // The survivors' decision. Whoever is part of it knows its generation, whatever fails afterwards: the next attempt is

@@ -134,7 +134,7 @@ class TcpBootstrap final : public Bootstrap {
   Attendance assemble(AssemblyRequest request, std::chrono::nanoseconds timeout, AbortFlag& cancel) override {
     const Clock::time_point deadline = deadline_after(timeout);
     const auto watch = cancel.watch([this] { wake(); });
-    const auto answered = [this] { return assembled_.has_value() || survivor_flag_->raised(); };
+    const auto answered = [this] { return assembled_.has_value() || survivor_flag_->raised() || left_ == 0; };
     std::unique_lock lock(mutex_);
     throw_if_raised(*survivor_flag_, request.purpose);
     assembled_.reset();
@@ -148,6 +148,7 @@ class TcpBootstrap final : public Bootstrap {
       }
     }
     const std::optional<AssemblyAnswer> answer = assembled_ ? decode_answer(assembled_->text()) : std::nullopt;
+    const bool without_hub = left_ == 0;
     assembled_.reset();
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
@@ -155,7 +156,10 @@ class TcpBootstrap final : public Bootstrap {
       throw_if_raised(*survivor_flag_, request.purpose);
       throw_if_raised(cancel, request.purpose);
     }
-    if (!answer) throw Error(ErrorCode::aborted, diagnostics::format("{}: rank 0 is no Railyard", request.purpose));
+    if (!answer) {
+      throw Error(ErrorCode::aborted, diagnostics::format("{}: rank 0 {}", request.purpose,
+                                                          without_hub ? "has left" : "answers in another language"));
+    }
     throw_unless_met(*answer, request.purpose, timeout);
     return *answer->attendance;
   }
