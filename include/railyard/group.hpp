@@ -60,10 +60,12 @@ struct GroupOptions {
 /// What the ranks of a group agreed on when it recovered.
 struct Recovery {
   std::vector<int> masked;  // all ranks that the group goes on without, ascending
-  /// Operations that every rank that goes on had finished, of all since the group's creation: whoever has finished more
-  /// is ahead of the others. Routes count as dispatches; an operation in parts is finished when it has been received.
+  /// Where the group is: operations since its creation that every rank that goes on had finished. Routes count as
+  /// dispatches; an operation in parts is finished when it has been received. What a rank had finished ahead of the
+  /// others is not counted: `aligned` is false then, and the program decides where all go on, from there or later.
   std::uint64_t dispatches = 0;
   std::uint64_t combines = 0;
+  bool aligned = true;  // every rank had finished the same
 };
 
 /// Counted since creation, at this rank.
@@ -160,8 +162,12 @@ class RAILYARD_API Group {
   /// `abort` is called (may be repeated), RY-ABORTED for good once the world was aborted or, between processes, rank
   /// 0's has gone, and RY-UNSUPPORTED on CUDA. Not yet there: a masked rank cannot join again.
   Recovery recover();
-  /// Local. Whether operations would be refused. Then an operation of a group with TimeoutPolicy::mask calls `recover`
-  /// first; those of its receive parts, and `allocate`, do not.
+  /// Local. The latest, also by TimeoutPolicy::mask; of none yet nothing is masked and the counts are 0.
+  [[nodiscard]] Recovery last_recovery() const;
+  /// Local. Whether operations would be refused. In a group with TimeoutPolicy::mask an operation calls `recover` first
+  /// then (receive parts and `allocate` do not), and runs if the ranks are aligned: each calls the operation that no
+  /// rank has finished, again or for the first time. If they are not, it throws RY-OPERATION-MISMATCH on every rank,
+  /// has sent nothing, and the group works: see last_recovery().
   [[nodiscard]] bool is_suspended() const;
   /// Local. Ranks that the group goes on without, ascending.
   [[nodiscard]] std::vector<int> masked_ranks() const;

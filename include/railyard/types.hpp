@@ -51,7 +51,7 @@ enum class OverflowPolicy : std::uint8_t {
 /// What a rank does about peers that have not come when a wait's deadline passes.
 enum class TimeoutPolicy : std::uint8_t {
   error,  // RY-TIMEOUT, and the group is suspended until Group::recover
-  mask,   // the same, but the group's next operation recovers it first
+  mask,   // the same, but the group's next operation recovers it first (Group::is_suspended)
   wait,   // goes on, with a warning per deadline, until they come, a process has gone, or somebody recovers or aborts
 };
 

@@ -115,6 +115,7 @@ Tensor Group::allocate(std::initializer_list<std::int64_t> shape, DType dtype, S
 void Group::grow_heap(std::size_t bytes) { use(state_).grow_heap(bytes); }
 
 Recovery Group::recover() { return use(state_).recover(); }
+Recovery Group::last_recovery() const { return use(state_).last_recovery(); }
 bool Group::is_suspended() const { return use(state_).is_suspended(); }
 std::vector<int> Group::masked_ranks() const { return use(state_).masked_ranks(); }
 

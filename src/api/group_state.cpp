@@ -57,7 +57,15 @@ bool GroupState::is_suspended() {
 }
 
 void GroupState::prepare_operation() {
-  if (options.on_timeout == TimeoutPolicy::mask && is_suspended()) recover();
+  if (options.on_timeout == TimeoutPolicy::mask && is_suspended()) {
+    const Recovery recovery = recover();
+    if (!recovery.aligned) {
+      throw Error(ErrorCode::operation_mismatch,
+                  diagnostics::format("rank {}: the group has recovered, but not every rank had finished the same "
+                                      "operations: all had finished {} dispatches and {} combines; go on from there",
+                                      rank, recovery.dispatches, recovery.combines));
+    }
+  }
   check_active();
 }
 
@@ -89,9 +97,12 @@ std::shared_ptr<bootstrap::AbortFlag> GroupState::renew_abort() {
   return fresh;
 }
 
-void GroupState::resume() noexcept {
+void GroupState::resume(const Recovery& recovery) {
+  last_recovery_ = recovery;
   suspended_ = false;
   suspension_.clear();
+  finished_dispatches_ = recovery.dispatches;
+  finished_combines_ = recovery.combines;
   dispatches_.oldest = dispatches_.newest;
   combines_.oldest = combines_.newest;
 }

@@ -46,6 +46,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   /// Before an operation: recovers the group if it is suspended and its policy says so, then as check_active.
   void prepare_operation();
   [[nodiscard]] bool is_suspended();
+  [[nodiscard]] const Recovery& last_recovery() const noexcept { return last_recovery_; }
   /// Group::recover.
   virtual Recovery recover();
   [[nodiscard]] virtual std::vector<int> masked_ranks() const { return {}; }
@@ -95,7 +96,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   /// From here on `abort` raises another flag, which is returned.
   std::shared_ptr<bootstrap::AbortFlag> renew_abort();
   /// The group works again: what was pending is forgotten.
-  void resume() noexcept;
+  void resume(const Recovery& recovery);
   [[nodiscard]] std::uint64_t finished_dispatches() const noexcept { return finished_dispatches_; }
   [[nodiscard]] std::uint64_t finished_combines() const noexcept { return finished_combines_; }
 
@@ -120,6 +121,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   std::uint64_t finished_combines_ = 0;
   bool suspended_ = false;
   bool masked_ = false;  // this rank
+  Recovery last_recovery_;
   std::string suspension_;
   std::mutex abort_mutex_;
 };

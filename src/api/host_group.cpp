@@ -74,8 +74,8 @@ struct Engine {
   std::vector<throughput::CombineOperation> combines;
 };
 
-// What a rank brings to the assembly that decides who goes on; the largest of each is what all go on with, but for what
-// was finished: there the smallest.
+// What a rank brings to the assembly that decides who goes on. The largest of each is what all go on with, of what was
+// finished the smallest.
 struct Standing {
   std::uint64_t next_epoch = 0;
   std::uint64_t next_route = 0;
@@ -137,7 +137,7 @@ class HostGroup final : public GroupState {
     try {
       const Recovery recovery = agree(*end);
       rebuild(end);
-      resume();
+      resume(recovery);
       log_->write(LogLevel::warn, diagnostics::format("rank {}: the group goes on with ranks {}, after epoch {}", rank,
                                                       fmt::join(member_ranks_, ", "), agreed_.next_epoch));
       return recovery;
@@ -243,16 +243,19 @@ class HostGroup final : public GroupState {
     ++generation_;
     member_ranks_ = came.ranks;
     agreed_ = mine;
+    bool aligned = true;
     for (const std::vector<std::byte>& block : came.blocks) {
       Standing other;
       std::memcpy(&other, block.data(), std::min(block.size(), sizeof(other)));
       agreed_.next_epoch = std::max(agreed_.next_epoch, other.next_epoch);
       agreed_.next_route = std::max(agreed_.next_route, other.next_route);
       agreed_.heap_bytes = std::max(agreed_.heap_bytes, other.heap_bytes);
+      aligned = aligned && other.dispatches == mine.dispatches && other.combines == mine.combines;
       agreed_.dispatches = std::min(agreed_.dispatches, other.dispatches);
       agreed_.combines = std::min(agreed_.combines, other.combines);
     }
-    return {.masked = masked_ranks(), .dispatches = agreed_.dispatches, .combines = agreed_.combines};
+    return {
+        .masked = masked_ranks(), .dispatches = agreed_.dispatches, .combines = agreed_.combines, .aligned = aligned};
   }
 
   // Everything anew, among the members alone. No late word can be taken for one of now: a masked rank, and an operation

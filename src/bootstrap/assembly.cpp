@@ -110,7 +110,8 @@ bool Assemblies::attend(int rank, AssemblyRequest request) {
   }
   if (assembly.members != members || assembly.quorum != request.quorum) {
     answers_.push_back({rank,
-                        {ErrorCode::operation_mismatch,
+                        {key,
+                         ErrorCode::operation_mismatch,
                          diagnostics::format("rank {} and the ranks before it mean different members: {} and {}", rank,
                                              fmt::join(members, ", "), fmt::join(assembly.members, ", ")),
                          {}}});
@@ -119,7 +120,8 @@ bool Assemblies::attend(int rank, AssemblyRequest request) {
   if (!assembly.decided.empty()) {
     answers_.push_back(
         {rank,
-         {ErrorCode::masked,
+         {key,
+          ErrorCode::masked,
           diagnostics::format("ranks {} have agreed to go on without rank {}", fmt::join(assembly.decided, ", "), rank),
           {}}});
     return true;
@@ -142,7 +144,8 @@ void Assemblies::stop(int rank, const std::string& key, bool close_now) {
   const std::string absent = missing(assembly);
   const bool needs_all = assembly.quorum == Quorum::all;
   answers_.push_back({rank,
-                      {needs_all ? ErrorCode::timeout : ErrorCode::no_majority,
+                      {key,
+                       needs_all ? ErrorCode::timeout : ErrorCode::no_majority,
                        needs_all ? diagnostics::format("ranks {} did not arrive", absent)
                                  : diagnostics::format("ranks {} did not come, and the others are no majority of {}",
                                                        absent, assembly.members.size()),
@@ -174,7 +177,7 @@ void Assemblies::close_if_complete(const std::string& key, Assembly& assembly) {
   if (assembly.quorum == Quorum::majority) {
     if (awaited) return;
     if (has_majority(assembly)) return close(key, assembly);
-    fail(assembly, ErrorCode::no_majority,
+    fail(key, assembly, ErrorCode::no_majority,
          diagnostics::format("ranks {} have gone, and the others are no majority of {}", missing(assembly),
                              assembly.members.size()));
     assemblies_.erase(std::string(key));
@@ -187,7 +190,7 @@ void Assemblies::close_if_complete(const std::string& key, Assembly& assembly) {
   std::vector<int> gone;
   std::ranges::copy_if(assembly.members, std::back_inserter(gone),
                        [&](int member) { return !present_[static_cast<std::size_t>(member)]; });
-  fail(assembly, ErrorCode::aborted, diagnostics::format("ranks {} have gone", fmt::join(gone, ", ")));
+  fail(key, assembly, ErrorCode::aborted, diagnostics::format("ranks {} have gone", fmt::join(gone, ", ")));
   assemblies_.erase(std::string(key));
 }
 
@@ -198,7 +201,7 @@ void Assemblies::close(const std::string& key, Assembly& assembly) {
     attendance->blocks.push_back(std::move(part.block));
     attendance->objects.push_back(std::move(part.object));
   }
-  for (const int rank : attendance->ranks) answers_.push_back({rank, {ErrorCode::ok, {}, attendance}});
+  for (const int rank : attendance->ranks) answers_.push_back({rank, {key, ErrorCode::ok, {}, attendance}});
   if (assembly.quorum == Quorum::all) {
     assemblies_.erase(std::string(key));
     return;
@@ -207,8 +210,8 @@ void Assemblies::close(const std::string& key, Assembly& assembly) {
   assembly.parts.clear();
 }
 
-void Assemblies::fail(Assembly& assembly, ErrorCode code, const std::string& text) {
-  for (const auto& [rank, part] : assembly.parts) answers_.push_back({rank, {code, text, {}}});
+void Assemblies::fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text) {
+  for (const auto& [rank, part] : assembly.parts) answers_.push_back({rank, {key, code, text, {}}});
 }
 
 bool Assemblies::has_majority(const Assembly& assembly) const {
@@ -248,6 +251,7 @@ std::optional<AssemblyRequest> decode_request(std::string_view bytes) {
 
 std::string encode(const AssemblyAnswer& answer) {
   Writer to;
+  to.text(answer.key);
   to.number(static_cast<std::uint8_t>(answer.code));
   to.text(answer.text);
   const std::size_t count = answer.attendance ? answer.attendance->ranks.size() : 0;
@@ -262,6 +266,7 @@ std::string encode(const AssemblyAnswer& answer) {
 std::optional<AssemblyAnswer> decode_answer(std::string_view bytes) {
   Reader from(bytes);
   AssemblyAnswer answer;
+  answer.key = from.text();
   answer.code = static_cast<ErrorCode>(from.number<std::uint8_t>());
   answer.text = from.text();
   auto attendance = std::make_shared<Attendance>();

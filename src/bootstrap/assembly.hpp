@@ -49,6 +49,7 @@ struct Attendance {
 
 /// How an assembly ended for one rank: ok, or why not.
 struct AssemblyAnswer {
+  std::string key;
   ErrorCode code = ErrorCode::ok;
   std::string text;
   std::shared_ptr<const Attendance> attendance;  // if ok
@@ -105,7 +106,7 @@ class Assemblies {
 
   void close_if_complete(const std::string& key, Assembly& assembly);
   void close(const std::string& key, Assembly& assembly);
-  void fail(Assembly& assembly, ErrorCode code, const std::string& text);
+  void fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text);
   [[nodiscard]] bool has_majority(const Assembly& assembly) const;
   [[nodiscard]] std::string missing(const Assembly& assembly) const;
 

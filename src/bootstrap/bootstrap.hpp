@@ -15,7 +15,7 @@
 
 namespace railyard::bootstrap {
 
-/// One rank's end. Its collectives are called by one thread at a time.
+/// One rank's end. Its collectives are called by one thread at a time; assemblies of different keys by any threads.
 class Bootstrap {
  public:
   virtual ~Bootstrap() = default;

@@ -17,6 +17,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -134,10 +135,10 @@ class TcpBootstrap final : public Bootstrap {
   Attendance assemble(AssemblyRequest request, std::chrono::nanoseconds timeout, AbortFlag& cancel) override {
     const Clock::time_point deadline = deadline_after(timeout);
     const auto watch = cancel.watch([this] { wake(); });
-    const auto answered = [this] { return assembled_.has_value() || survivor_flag_->raised() || left_ == 0; };
     std::unique_lock lock(mutex_);
     throw_if_raised(*survivor_flag_, request.purpose);
-    assembled_.reset();
+    std::optional<AssemblyAnswer>& place = assembled_[request.key];
+    const auto answered = [&] { return place.has_value() || survivor_flag_->raised() || left_ == 0; };
     send(MessageKind::attend, encode(request));
     if (!changed_.wait_until(lock, deadline, [&] { return answered() || cancel.raised(); }) || !answered()) {
       send(MessageKind::stop, request.key, cancel.raised() ? 0 : 1);
@@ -147,19 +148,15 @@ class TcpBootstrap final : public Bootstrap {
         lock.lock();
       }
     }
-    const std::optional<AssemblyAnswer> answer = assembled_ ? decode_answer(assembled_->text()) : std::nullopt;
-    const bool without_hub = left_ == 0;
-    assembled_.reset();
+    const std::optional<AssemblyAnswer> answer = std::move(place);
+    assembled_.erase(request.key);
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
     if (!answer || answer->code != ErrorCode::ok) {
       throw_if_raised(*survivor_flag_, request.purpose);
       throw_if_raised(cancel, request.purpose);
     }
-    if (!answer) {
-      throw Error(ErrorCode::aborted, diagnostics::format("{}: rank 0 {}", request.purpose,
-                                                          without_hub ? "has left" : "answers in another language"));
-    }
+    if (!answer) throw Error(ErrorCode::aborted, diagnostics::format("{}: rank 0 has left", request.purpose));
     throw_unless_met(*answer, request.purpose, timeout);
     return *answer->attendance;
   }
@@ -296,7 +293,10 @@ class TcpBootstrap final : public Bootstrap {
         reply_ = std::move(message);
         return true;
       case MessageKind::assembled:
-        assembled_ = std::move(message);
+        if (std::optional<AssemblyAnswer> answer = decode_answer(message.text())) {
+          const auto place = assembled_.find(answer->key);
+          if (place != assembled_.end()) place->second = std::move(answer);
+        }
         return true;
       case MessageKind::leave:
         // Rank 0's leave is remembered above others': its connection closes next.
@@ -320,7 +320,7 @@ class TcpBootstrap final : public Bootstrap {
   std::condition_variable changed_;
   std::vector<Packet> outgoing_;
   std::optional<Message> reply_;
-  std::optional<Message> assembled_;  // the answer to the latest assembly
+  std::map<std::string, std::optional<AssemblyAnswer>> assembled_;  // by key, of those who wait
   CallFlags calls_;
   std::uint64_t sequence_ = 0;  // of completed collectives
   int left_ = -1;               // a rank that has left

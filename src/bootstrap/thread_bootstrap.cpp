@@ -41,11 +41,7 @@ struct Round {
 class Hub {
  public:
   Hub(int size, std::vector<std::weak_ptr<Bootstrap>> earlier)
-      : size_(size),
-        flag_(std::make_shared<AbortFlag>()),
-        earlier_(std::move(earlier)),
-        assemblies_(size),
-        answers_(static_cast<std::size_t>(size)) {}
+      : size_(size), flag_(std::make_shared<AbortFlag>()), earlier_(std::move(earlier)), assemblies_(size) {}
 
   /// Calls `read(parts)` once every rank has brought its part. `sequence` counts this rank's completed collectives;
   /// unchanged by one that fails before completion.
@@ -80,14 +76,13 @@ class Hub {
     const std::string key = request.key;
     const Clock::time_point deadline = deadline_after(timeout);
     const auto watch = cancel.watch([this] { wake(); });
-    std::optional<AssemblyAnswer>& answer = answers_[static_cast<std::size_t>(rank)];
-    const auto ended = [&] { return answer.has_value() || flag_->raised() || cancel.raised(); };
     std::unique_lock lock(mutex_);
     throw_if_aborted(purpose);
-    answer.reset();
     if (!assemblies_.attend(rank, std::move(request))) {
       throw Error(ErrorCode::invalid_argument, diagnostics::format("{}: not an assembly of this world", purpose));
     }
+    std::optional<AssemblyAnswer>& answer = answers_[{rank, key}];
+    const auto ended = [&] { return answer.has_value() || flag_->raised() || cancel.raised(); };
     deliver(lock);
     changed_.wait_until(lock, deadline, ended);
     if (!answer) {
@@ -95,7 +90,7 @@ class Hub {
       deliver(lock);
     }
     const AssemblyAnswer mine = std::move(*answer);
-    answer.reset();
+    answers_.erase({rank, key});
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
     if (mine.code != ErrorCode::ok) throw_if_aborted(purpose);
@@ -133,7 +128,8 @@ class Hub {
   // Hands out what the assemblies have decided. Flags are raised without the lock: their watchers may take it.
   void deliver(std::unique_lock<std::mutex>& lock) {
     for (auto& [rank, answer] : assemblies_.take_answers()) {
-      answers_[static_cast<std::size_t>(rank)] = std::move(answer);
+      const std::string key = answer.key;
+      answers_[{rank, key}] = std::move(answer);
     }
     changed_.notify_all();
     const std::vector<Assemblies::Call> calls = assemblies_.take_calls();
@@ -183,7 +179,7 @@ class Hub {
   std::map<std::uint64_t, Round> rounds_;
   Assemblies assemblies_;
   CallFlags calls_;
-  std::vector<std::optional<AssemblyAnswer>> answers_;  // [rank]
+  std::map<std::pair<int, std::string>, std::optional<AssemblyAnswer>> answers_;  // by rank and key
 };
 
 class ThreadBootstrap final : public Bootstrap {

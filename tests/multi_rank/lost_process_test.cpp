@@ -80,15 +80,18 @@ TEST_P(LostProcess, KilledOnesAreMaskedAtOnceOneAfterTheOther) {
                 [&](Rank& rank, const Place& place) {
                   Group group(rank, scenario_.options);
                   round_trip(place, group, scenario_, plain_, rank.device());
+                  rank.barrier();
                   if (rank.index() == 2) ::raise(SIGKILL);
                   const Clock::time_point start = Clock::now();
                   expect_named(
                       place, [&] { round_trip(place, group, scenario_, plain_, rank.device()); }, "rank 2");
                   place.require(group.recover().masked == std::vector<int>{2}, "other ranks than 2 are masked");
-                  for (int repeat = 0; repeat < 5; ++repeat) {
-                    round_trip(place, group, scenario_, without_2, rank.device());
+                  if (rank.index() == 3) {
+                    for (int repeat = 0; repeat < 5; ++repeat) {
+                      round_trip(place, group, scenario_, without_2, rank.device());
+                    }
+                    ::raise(SIGKILL);
                   }
-                  if (rank.index() == 3) ::raise(SIGKILL);
                   expect_named(
                       place, [&] { round_trip(place, group, scenario_, without_2, rank.device()); }, "rank 3");
                   place.require(group.recover().masked == std::vector<int>{2, 3}, "other ranks than 2, 3 are masked");
@@ -110,11 +113,14 @@ TEST_P(LostProcess, OneKilledDuringARecoveryCostsAnotherRecovery) {
                           [&](Rank& rank, const Place& place) {
                             Group group(rank, scenario_.options);
                             round_trip(place, group, scenario_, plain_, rank.device());
+                            rank.barrier();
                             if (rank.index() == 2) ::raise(SIGKILL);
                             if (rank.index() == 3) {
-                              // In the middle of the others' recovery, or after it.
+                              // In the middle of the others' recovery, or at its end.
                               while (!group.is_suspended()) std::this_thread::yield();
                               std::thread([] { ::raise(SIGKILL); }).detach();
+                              static_cast<void>(group.recover());
+                              ::raise(SIGKILL);
                             }
                             for (int attempt = 0; group.masked_ranks().size() < 2 && attempt < 10; ++attempt) {
                               try {
@@ -187,7 +193,11 @@ TEST_P(LostProcess, RankZeroTakesTheWorldWithIt) {
                           [&](Rank& rank, const Place& place) {
                             Group group(rank, scenario_.options);
                             round_trip(place, group, scenario_, plain_, rank.device());
-                            if (rank.index() == 0) ::raise(SIGKILL);
+                            rank.barrier();
+                            if (rank.index() == 0) {
+                              std::this_thread::sleep_for(50ms);  // the others have the barrier's answer
+                              ::raise(SIGKILL);
+                            }
                             expect_named(
                                 place, [&] { round_trip(place, group, scenario_, plain_, rank.device()); }, "rank 0");
                             expect_error(place, ErrorCode::aborted, {"rank 0: its process has gone"},

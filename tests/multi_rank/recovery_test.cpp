@@ -145,15 +145,16 @@ TEST_P(Recoveries, TwoRanksOneAfterTheOther) {
                         const Recovery first = go_on(place, group, {3});
                         place.equal(std::uint64_t{1}, first.dispatches, "dispatches that all had finished");
                         place.equal(std::uint64_t{1}, first.combines, "combines that all had finished");
-                        for (int repeat = 0; repeat < 3; ++repeat) {
-                          round_trip(place.at("without 3"), group, scenario_, without_3, rank.device());
+                        const auto round = [&] { round_trip(place, group, scenario_, without_3, rank.device()); };
+                        if (rank.index() == 1) {
+                          for (int repeat = 0; repeat < 3; ++repeat) round();
+                          return vanish();
                         }
-                        if (rank.index() == 1) return vanish();
-                        group.set_timeout(300ms);
-                        static_cast<void>(call_until_lost(
-                            place, [&] { round_trip(place, group, scenario_, without_3, rank.device()); }));
+                        group.set_timeout(500ms);
+                        static_cast<void>(call_until_lost(place, round));
                         const Recovery second = go_on(place, group, {1, 3});
                         place.equal(std::uint64_t{4}, second.dispatches, "dispatches before the second");
+                        place.require(second.combines == 3 || second.combines == 4, "combines before the second");
                         for (int repeat = 0; repeat < 3; ++repeat) {
                           round_trip(place.at("without 1 and 3"), group, scenario_, without_1_3, rank.device());
                         }
@@ -334,11 +335,17 @@ TEST_P(Recoveries, PolicyMaskRecoversBeforeTheNextOperation) {
                           std::this_thread::sleep_for(kRollCall + 1s);
                           return expect_error(place, ErrorCode::masked, {"go on without rank 4"}, dispatch);
                         }
-                        static_cast<void>(call_until_lost(place, dispatch));
-                        place.require(group.is_suspended(), "not suspended");
-                        for (int repeat = 0; repeat < 3; ++repeat) {
-                          round_trip(place, group, scenario_, left, rank.device());
+                        std::uint64_t done = 1;
+                        for (int attempt = 0; done < 5 && attempt < 20; ++attempt) {
+                          try {
+                            round_trip(place, group, scenario_, left, rank.device());
+                            ++done;
+                          } catch (const Error& error) {
+                            // What was finished by some ranks alone is done again by all.
+                            if (error.code() == ErrorCode::operation_mismatch) done = group.last_recovery().combines;
+                          }
                         }
+                        place.equal(std::uint64_t{5}, done, "rounds");
                         place.require(group.masked_ranks() == Ranks{4}, "rank 4 is not masked");
                       }),
             "");

@@ -172,9 +172,10 @@ TEST(Assemblies, TravelAndEveryCutIsNoticed) {
   auto attendance = std::make_shared<Attendance>();
   attendance->ranks = {3, 4};
   attendance->blocks = {{}, {std::byte{9}}};
-  const std::string answer = encode(AssemblyAnswer{ErrorCode::ok, "fine", attendance});
+  const std::string answer = encode(AssemblyAnswer{"key", ErrorCode::ok, "fine", attendance});
   const auto heard = decode_answer(answer);
   ASSERT_TRUE(heard);
+  EXPECT_EQ(heard->key, "key");
   EXPECT_EQ(heard->text, "fine");
   EXPECT_EQ(heard->attendance->ranks, (Ranks{3, 4}));
   EXPECT_EQ(heard->attendance->blocks, attendance->blocks);
@@ -250,6 +251,22 @@ TEST_P(EitherBootstrap, TimeoutNamesTheMissingMembersAndMayBeRepeated) {
     const std::string text =
         error_of([&] { members->all_gather("abc", all.data(), static_cast<std::size_t>(self->rank()), "sizes", 20s); });
     EXPECT_NE(text.find("RY-OPERATION-MISMATCH: this rank called sizes"), std::string::npos) << text;
+  });
+}
+
+TEST_P(EitherBootstrap, AssembliesOfDifferentKeysDoNotDisturbEachOther) {
+  run_either(GetParam(), 2, [&](const std::shared_ptr<Bootstrap>& self) {
+    AbortFlag never;
+    const auto meet = [&](const std::string& key) {
+      const std::string mine = key + std::to_string(self->rank());
+      const Attendance came = self->assemble(request({0, 1}, Quorum::all, mine, key), 20s, never);
+      EXPECT_EQ(text_of(came.blocks.at(0)), key + "0");
+      EXPECT_EQ(text_of(came.blocks.at(1)), key + "1");
+    };
+    std::thread beside([&] { meet(self->rank() == 0 ? "one" : "two"); });
+    std::this_thread::sleep_for(10ms);
+    meet(self->rank() == 0 ? "two" : "one");
+    beside.join();
   });
 }
 
