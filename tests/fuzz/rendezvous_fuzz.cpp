@@ -36,7 +36,8 @@ std::string message_of(Input& input) {
   std::string payload = input.text(40);
   if (input.flag()) return payload;
   if (input.between(0, 3) == 0) {  // an assembly that may be right
-    AssemblyRequest request{.purpose = {}, .key = payload.substr(0, 3), .block = {}};
+    AssemblyRequest request;
+    request.key = payload.substr(0, 3);
     for (int count = input.between(0, 3); count > 0; --count) request.members.push_back(input.between(-1, 3));
     request.quorum = static_cast<Quorum>(input.between(0, 2));
     payload = encode(request);

@@ -35,8 +35,10 @@ using Ranks = std::vector<int>;
 // In which whoever goes on must come: nobody knows that a thread stays away.
 #if defined(RAILYARD_SANITIZED)
 constexpr auto kRollCall = 3s;
+constexpr std::uint64_t kThreadCases = 3;
 #else
 constexpr auto kRollCall = 1s;
+constexpr std::uint64_t kThreadCases = 5;
 #endif
 
 bool contains(const Ranks& ranks, int rank) { return std::ranges::find(ranks, rank) != ranks.end(); }
@@ -93,7 +95,7 @@ Ranks choose_lost(Random& random, int ranks) {
 
 TEST(Recovery, RandomCasesAreTheReferenceWithoutTheLost) {
   std::uint64_t seed = from_environment("RAILYARD_TEST_SEED", 20261122);
-  std::uint64_t cases = from_environment("RAILYARD_TEST_CASES", in_processes() ? 60 : 5);
+  std::uint64_t cases = from_environment("RAILYARD_TEST_CASES", in_processes() ? 60 : kThreadCases);
   for (; cases > 0; ++seed) {
     const Scenario scenario = make_scenario(seed, {.mode = {}, .max_ranks = 6, .max_rounds = 2});
     Random random(seed);
