@@ -4,7 +4,6 @@
 #include "api/group_options.hpp"
 #include "api/require.hpp"
 
-#include <algorithm>
 #include <exception>
 #include <utility>
 #include <vector>
@@ -229,15 +228,6 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
   }
 }
 
-int GroupState::rank_of_member(std::size_t member) const {
-  const std::vector<int> masked = masked_ranks();
-  int at = 0;
-  for (std::size_t left = member;; ++at) {
-    if (std::ranges::binary_search(masked, at)) continue;
-    if (left-- == 0) return at;
-  }
-}
-
 void GroupState::grow_heap(std::size_t bytes) {
   prepare_operation();
   const std::size_t old_bytes = heap().usage().bytes;
@@ -250,7 +240,7 @@ void GroupState::grow_heap(std::size_t bytes) {
     if (all[other] != mine) {
       throw Error(ErrorCode::operation_mismatch,
                   diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other],
-                                      rank_of_member(other)));
+                                      members_->rank_in_world(static_cast<int>(other))));
     }
   }
   // All heaps grow, or none: a rank that the system refuses memory tells the others first.
@@ -268,7 +258,7 @@ void GroupState::grow_heap(std::size_t bytes) {
     if (refusals[other] != 0) {
       throw Error(ErrorCode::out_of_memory,
                   diagnostics::format("rank {} was refused {} bytes for its heap; no heap has grown",
-                                      rank_of_member(other), bytes));
+                                      members_->rank_in_world(static_cast<int>(other)), bytes));
     }
   }
   heap().grow(bytes);

@@ -113,7 +113,6 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   auto guarded(Part part);
   void abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept;
   void check_ticket(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) const;
-  [[nodiscard]] int rank_of_member(std::size_t member) const;
 
   PendingCounts dispatches_;
   PendingCounts combines_;

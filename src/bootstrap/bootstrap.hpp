@@ -21,6 +21,8 @@ class Bootstrap {
   virtual ~Bootstrap() = default;
   [[nodiscard]] virtual int rank() const noexcept = 0;
   [[nodiscard]] virtual int size() const noexcept = 0;
+  /// As errors name a rank: where these are some ranks of a world, the number there.
+  [[nodiscard]] virtual int rank_in_world(int rank) const { return rank; }
 
   /// Collective: `all` receives size() blocks of `bytes` in rank order. `purpose` names the call in errors.
   /// RY-TIMEOUT names the missing ranks and takes this rank's part back, so that the call may be repeated;

@@ -25,6 +25,7 @@ class MemberBootstrap final : public Bootstrap {
 
   [[nodiscard]] int rank() const noexcept override { return rank_; }
   [[nodiscard]] int size() const noexcept override { return static_cast<int>(members_.size()); }
+  [[nodiscard]] int rank_in_world(int rank) const override { return members_[static_cast<std::size_t>(rank)]; }
   [[nodiscard]] bool one_process() const noexcept override { return world_->one_process(); }
 
   void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,

@@ -14,9 +14,9 @@
 namespace railyard::symmetric_memory {
 namespace {
 
-[[noreturn]] void throw_refused(std::size_t rank, std::size_t bytes) {
-  throw Error(ErrorCode::out_of_memory,
-              diagnostics::format("rank {} could not allocate a heap of {} bytes", rank, bytes));
+[[noreturn]] void throw_refused(const bootstrap::Bootstrap& bootstrap, std::size_t rank, std::size_t bytes) {
+  throw Error(ErrorCode::out_of_memory, diagnostics::format("rank {} could not allocate a heap of {} bytes",
+                                                            bootstrap.rank_in_world(static_cast<int>(rank)), bytes));
 }
 
 std::shared_ptr<SymmetricHeap> map_heaps(bootstrap::Bootstrap& bootstrap, std::size_t bytes, std::size_t limit,
@@ -35,7 +35,7 @@ std::shared_ptr<SymmetricHeap> map_heaps(bootstrap::Bootstrap& bootstrap, std::s
   const auto all = bootstrap::exchange_descriptors(bootstrap, descriptors, "mapping heaps", timeout);
   if (refusal) std::rethrow_exception(refusal);
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    if (all[rank].empty()) throw_refused(rank, bytes);
+    if (all[rank].empty()) throw_refused(bootstrap, rank, bytes);
   }
   std::vector<MappedHeap> heaps;
   try {
@@ -57,8 +57,8 @@ std::shared_ptr<SymmetricHeap> map_heaps(bootstrap::Bootstrap& bootstrap, std::s
   for (std::size_t rank = 0; rank < mapped.size(); ++rank) {
     if (mapped[rank] != 0) continue;
     throw Error(ErrorCode::out_of_memory,
-                diagnostics::format("rank {} could not map the heaps of {} ranks, of up to {} bytes each", rank,
-                                    mapped.size(), limit));
+                diagnostics::format("rank {} could not map the heaps of {} ranks, of up to {} bytes each",
+                                    bootstrap.rank_in_world(static_cast<int>(rank)), mapped.size(), limit));
   }
   return std::make_shared<SymmetricHeap>(std::move(own), std::move(heaps));
 }
@@ -88,7 +88,7 @@ std::shared_ptr<SymmetricHeap> share_heaps(bootstrap::Bootstrap& bootstrap, std:
   if (refusal) std::rethrow_exception(refusal);
   std::vector<MappedHeap> heaps;
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    if (!all[rank]) throw_refused(rank, bytes);
+    if (!all[rank]) throw_refused(bootstrap, rank, bytes);
     heaps.push_back({std::static_pointer_cast<Heap>(all[rank])->base(), all[rank]});
   }
   return std::make_shared<SymmetricHeap>(std::move(own), std::move(heaps));
