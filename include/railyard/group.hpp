@@ -147,8 +147,8 @@ class RAILYARD_API Group {
 
   /// Collective, of the ranks that are left: they agree on who goes on and on the next epoch, and the group works
   /// again, without the others. Returns when it does. It closes as soon as all have come whose process has not gone,
-  /// or else when the first caller has waited for the group's deadline; then the others are masked: for good, from
-  /// this rank's view by RY-MASKED. More than half of the group's last ranks must come, or half with the lowest of
+  /// or else when the first caller has waited for the group's deadline; then the others are masked, and told so by
+  /// RY-MASKED when they come. More than half of the group's last ranks must come, or half with the lowest of
   /// them. A rank that waits for peers, or calls an operation, when another has called this gets RY-ABORTED or
   /// RY-SUSPENDED naming the caller; it calls `recover` too. Allowed at any time, also with nobody to mask.
   ///
@@ -157,11 +157,17 @@ class RAILYARD_API Group {
   /// refused. The heap is a new one of the same size, for which there must be room; no byte of the old one is handed
   /// out again (a masked rank that lives may still write there), and it is freed with its last lease.
   ///
-  /// Throws RY-MASKED (the others go on without this rank, which can do nothing more in this group), RY-NO-MAJORITY
+  /// Throws RY-MASKED (the others go on without this rank, which can do nothing here but `rejoin`), RY-NO-MAJORITY
   /// (too few came; may be repeated), RY-OUT-OF-MEMORY, RY-TIMEOUT and RY-ABORTED if a rank is lost meanwhile or
   /// `abort` is called (may be repeated), RY-ABORTED for good once the world was aborted or, between processes, rank
-  /// 0's has gone, and RY-UNSUPPORTED on CUDA. Not yet there: a masked rank cannot join again.
+  /// 0's has gone, and RY-UNSUPPORTED on CUDA.
   Recovery recover();
+  /// Called by a rank that is masked (RY-MASKED), while the others call `recover`: takes part in that recovery, with
+  /// fresh memory, and goes on with them. Waits for it up to the group's deadline, then throws RY-TIMEOUT, and may be
+  /// repeated. Otherwise throws as `recover` does, and RY-INVALID-ARGUMENT on a rank that is not masked. Nobody is told
+  /// that it waits: the program decides when the others recover. Not yet there: a process that takes the place of one
+  /// that has gone.
+  Recovery rejoin();
   /// Local. The latest, also by TimeoutPolicy::mask; of none yet nothing is masked and the counts are 0.
   [[nodiscard]] Recovery last_recovery() const;
   /// Local. Whether operations would be refused. In a group with TimeoutPolicy::mask an operation calls `recover` first

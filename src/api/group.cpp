@@ -116,6 +116,7 @@ void Group::grow_heap(std::size_t bytes) { use(state_).grow_heap(bytes); }
 
 Recovery Group::recover() { return use(state_).recover(); }
 Recovery Group::last_recovery() const { return use(state_).last_recovery(); }
+Recovery Group::rejoin() { return use(state_).rejoin(); }
 bool Group::is_suspended() const { return use(state_).is_suspended(); }
 std::vector<int> Group::masked_ranks() const { return use(state_).masked_ranks(); }
 

@@ -75,8 +75,10 @@ Recovery GroupState::recover() {
                           name(device.kind)));
 }
 
-void GroupState::stay_suspended(const Error& error) {
-  masked_ = error.code() == ErrorCode::masked;
+Recovery GroupState::rejoin() { return GroupState::recover(); }
+
+void GroupState::stay_suspended(const Error& error, bool masked) {
+  masked_ = masked || error.code() == ErrorCode::masked;
   suspension_ = error.what();
 }
 
@@ -99,6 +101,7 @@ std::shared_ptr<bootstrap::AbortFlag> GroupState::renew_abort() {
 void GroupState::resume(const Recovery& recovery) {
   last_recovery_ = recovery;
   suspended_ = false;
+  masked_ = false;
   suspension_.clear();
   finished_dispatches_ = recovery.dispatches;
   finished_combines_ = recovery.combines;

@@ -49,6 +49,8 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] const Recovery& last_recovery() const noexcept { return last_recovery_; }
   /// Group::recover.
   virtual Recovery recover();
+  /// Group::rejoin.
+  virtual Recovery rejoin();
   [[nodiscard]] virtual std::vector<int> masked_ranks() const { return {}; }
   /// A pending part was dropped.
   void abandon_dispatch(std::uint64_t ticket) noexcept { abandon(dispatches_, ticket, "dispatch"); }
@@ -92,7 +94,8 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
 
   void suspend(std::string reason) noexcept;
   /// Why the group stays suspended, after an attempt to recover it.
-  void stay_suspended(const Error& error);
+  void stay_suspended(const Error& error, bool masked);
+  [[nodiscard]] bool is_masked() const noexcept { return masked_; }
   /// From here on `abort` raises another flag, which is returned.
   std::shared_ptr<bootstrap::AbortFlag> renew_abort();
   /// The group works again: what was pending is forgotten.

@@ -2,6 +2,7 @@
 // A group whose ranks are on the host.
 #include "api/group_options.hpp"
 #include "api/group_state.hpp"
+#include "api/require.hpp"
 #include "api/test_hooks.hpp"
 #include "bootstrap/member_bootstrap.hpp"
 #include "diagnostics/format.hpp"
@@ -82,6 +83,8 @@ struct Standing {
   std::uint64_t heap_bytes = 0;  // a growth may have ended on some ranks alone
   std::uint64_t dispatches = 0;
   std::uint64_t combines = 0;
+  std::uint64_t generation = 0;  // that is decided
+  std::uint64_t joins = 0;       // 1: masked so far; then all but the first three mean nothing
 };
 
 std::uint64_t random_number() {
@@ -130,24 +133,34 @@ class HostGroup final : public GroupState {
     return masked;
   }
 
-  Recovery recover() override {
+  Recovery recover() override { return go_on(false); }
+
+  Recovery rejoin() override {
+    api::require(is_masked(), "rank {}: rejoin, and this rank is not masked; recover() is for those who are not", rank);
+    return go_on(true);
+  }
+
+ private:
+  // With those who come, after `joins` as one that was masked.
+  Recovery go_on(bool joins) {
     suspend("recover() was called");
     watches_.clear();
     const std::shared_ptr<bootstrap::AbortFlag> end = renew_abort();
+    bool is_member = !joins;
     try {
-      const Recovery recovery = agree(*end);
+      const Recovery recovery = agree(*end, joins);
+      is_member = true;
       rebuild(end);
       resume(recovery);
       log_->write(LogLevel::warn, diagnostics::format("rank {}: the group goes on with ranks {}, after epoch {}", rank,
                                                       fmt::join(member_ranks_, ", "), agreed_.next_epoch));
       return recovery;
     } catch (const Error& error) {
-      stay_suspended(error);
+      stay_suspended(error, !is_member);
       throw;
     }
   }
 
- private:
   void prepare_dispatch(std::size_t slot, transports::DispatchRequest&& request, Stream) override {
     engine_->steps.prepare(std::move(request), engine_->dispatches[slot]);
   }
@@ -208,8 +221,9 @@ class HostGroup final : public GroupState {
                                     compare_all_, first_route);
   }
 
+  [[nodiscard]] std::string name_in_world() const { return diagnostics::format("group {:016x}", number_); }
   [[nodiscard]] std::string key_of(std::uint64_t generation) const {
-    return diagnostics::format("group {:016x}, generation {}", number_, generation);
+    return diagnostics::format("{}, generation {}", name_in_world(), generation);
   }
 
   // Waits of this generation end when a member has gone, the world has ended, or somebody calls the next.
@@ -227,30 +241,40 @@ class HostGroup final : public GroupState {
 
   // The survivors' decision. Whoever is part of it knows its generation, whatever fails afterwards: the next attempt is
   // a decision of those who took part in this one.
-  Recovery agree(bootstrap::AbortFlag& end) {
+  Recovery agree(bootstrap::AbortFlag& end, bool joins) {
     const Standing mine{.next_epoch = engine_->exchange.next_epoch(),
                         .next_route = engine_->steps.next_route(),
                         .heap_bytes = heap().usage().bytes,
                         .dispatches = finished_dispatches(),
-                        .combines = finished_combines()};
+                        .combines = finished_combines(),
+                        .generation = generation_ + 1,
+                        .joins = joins ? 1U : 0U};
     const auto* const bytes = reinterpret_cast<const std::byte*>(&mine);
-    const bootstrap::Attendance came = bootstrap_->assemble({.purpose = diagnostics::format("rank {}: recover", rank),
-                                                             .key = key_of(generation_ + 1),
-                                                             .members = member_ranks_,
-                                                             .quorum = bootstrap::Quorum::majority,
-                                                             .block = {bytes, bytes + sizeof(mine)}},
-                                                            timeout(), end);
-    ++generation_;
+    const bootstrap::Attendance came = bootstrap_->assemble(
+        {.purpose = diagnostics::format("rank {}: {}", rank, joins ? "rejoin" : "recover"),
+         .key = joins ? diagnostics::format("{}, rank {} joins", name_in_world(), rank) : key_of(generation_ + 1),
+         .members = joins ? std::vector<int>{rank} : member_ranks_,
+         .quorum = joins ? bootstrap::Quorum::join : bootstrap::Quorum::majority,
+         .group = name_in_world(),
+         .block = {bytes, bytes + sizeof(mine)}},
+        timeout(), end);
     member_ranks_ = came.ranks;
-    agreed_ = mine;
+    agreed_ = {};
     bool aligned = true;
+    bool first = true;
     for (const std::vector<std::byte>& block : came.blocks) {
       Standing other;
       std::memcpy(&other, block.data(), std::min(block.size(), sizeof(other)));
       agreed_.next_epoch = std::max(agreed_.next_epoch, other.next_epoch);
       agreed_.next_route = std::max(agreed_.next_route, other.next_route);
       agreed_.heap_bytes = std::max(agreed_.heap_bytes, other.heap_bytes);
-      aligned = aligned && other.dispatches == mine.dispatches && other.combines == mine.combines;
+      if (other.joins != 0) continue;
+      generation_ = other.generation;
+      if (std::exchange(first, false)) {
+        agreed_.dispatches = other.dispatches;
+        agreed_.combines = other.combines;
+      }
+      aligned = aligned && other.dispatches == agreed_.dispatches && other.combines == agreed_.combines;
       agreed_.dispatches = std::min(agreed_.dispatches, other.dispatches);
       agreed_.combines = std::min(agreed_.combines, other.combines);
     }

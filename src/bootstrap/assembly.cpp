@@ -93,14 +93,22 @@ void throw_unless_met(const AssemblyAnswer& answer, std::string_view purpose, st
                                                       : std::string()));
 }
 
-bool Assemblies::attend(int rank, AssemblyRequest request) {
+bool Assemblies::is_valid(const AssemblyRequest& request, int rank, int num_ranks) {
   const std::vector<int>& members = request.members;
-  const bool ascending = std::ranges::adjacent_find(members, std::greater_equal<>{}) == members.end();
-  if (request.key.empty() || request.key.size() > kMaxKeyBytes || !ascending || members.empty() ||
-      members.front() < 0 || members.back() >= static_cast<int>(present_.size()) || request.quorum > Quorum::majority ||
-      !std::ranges::binary_search(members, rank)) {
-    return false;
+  return !request.key.empty() && request.key.size() <= kMaxKeyBytes && request.group.size() <= kMaxKeyBytes &&
+         request.quorum <= Quorum::join && !members.empty() && members.front() >= 0 && members.back() < num_ranks &&
+         std::ranges::adjacent_find(members, std::greater_equal<>{}) == members.end() &&
+         std::ranges::binary_search(members, rank);
+}
+
+bool Assemblies::attend(int rank, AssemblyRequest request) {
+  if (!is_valid(request, rank, static_cast<int>(present_.size()))) return false;
+  if (request.quorum == Quorum::join) {
+    const std::string group = request.group;
+    joiners_[group][rank] = std::move(request);
+    return true;
   }
+  const std::vector<int>& members = request.members;
   const std::string key = request.key;
   const auto [found, is_new] = assemblies_.try_emplace(key);
   Assembly& assembly = found->second;
@@ -137,6 +145,12 @@ bool Assemblies::attend(int rank, AssemblyRequest request) {
 }
 
 void Assemblies::stop(int rank, const std::string& key, bool close_now) {
+  for (auto& [group, joiners] : joiners_) {
+    const auto joiner = joiners.find(rank);
+    if (joiner == joiners.end() || joiner->second.key != key) continue;
+    joiners.erase(joiner);
+    return answers_.push_back({rank, {key, ErrorCode::timeout, "no recovery of the group's ranks took it in", {}}});
+  }
   const auto found = assemblies_.find(key);
   if (found == assemblies_.end() || !found->second.parts.contains(rank)) return;  // it has its answer
   Assembly& assembly = found->second;
@@ -156,6 +170,7 @@ void Assemblies::stop(int rank, const std::string& key, bool close_now) {
 
 void Assemblies::remove(int rank) {
   present_[static_cast<std::size_t>(rank)] = false;
+  for (auto& [group, joiners] : joiners_) joiners.erase(rank);
   for (auto next = assemblies_.begin(); next != assemblies_.end();) {
     const auto current = next++;  // it may be erased
     Assembly& assembly = current->second;
@@ -195,13 +210,18 @@ void Assemblies::close_if_complete(const std::string& key, Assembly& assembly) {
 }
 
 void Assemblies::close(const std::string& key, Assembly& assembly) {
+  if (assembly.quorum == Quorum::majority) {
+    assembly.parts.merge(joiners_[assembly.parts.begin()->second.group]);  // none of them is a member
+  }
   auto attendance = std::make_shared<Attendance>();
   for (auto& [rank, part] : assembly.parts) {
     attendance->ranks.push_back(rank);
     attendance->blocks.push_back(std::move(part.block));
     attendance->objects.push_back(std::move(part.object));
   }
-  for (const int rank : attendance->ranks) answers_.push_back({rank, {key, ErrorCode::ok, {}, attendance}});
+  for (const auto& [rank, part] : assembly.parts) {
+    answers_.push_back({rank, {part.key, ErrorCode::ok, {}, attendance}});
+  }
   if (assembly.quorum == Quorum::all) {
     assemblies_.erase(std::string(key));
     return;
@@ -232,6 +252,7 @@ std::string encode(const AssemblyRequest& request) {
   to.number(static_cast<std::uint64_t>(request.members.size()));
   for (const int member : request.members) to.number(static_cast<std::int32_t>(member));
   to.number(static_cast<std::uint8_t>(request.quorum));
+  to.text(request.group);
   to.block(request.block);
   return to.take();
 }
@@ -244,6 +265,7 @@ std::optional<AssemblyRequest> decode_request(std::string_view bytes) {
     request.members.push_back(from.number<std::int32_t>());
   }
   request.quorum = static_cast<Quorum>(from.number<std::uint8_t>());
+  request.group = from.text();
   request.block = from.block();
   if (!from.whole()) return std::nullopt;
   return request;

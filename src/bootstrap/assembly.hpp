@@ -22,6 +22,7 @@ namespace railyard::bootstrap {
 enum class Quorum : std::uint8_t {
   all,       // every member: a collective
   majority,  // more than half of the members, or half with the lowest of them: a decision who goes on
+  join,      // a rank that is no member: waits for the group's next majority assembly, and goes on with it
 };
 
 /// Whether `present` of the `members`, with or without the lowest, may go on without the rest. Of two disjoint sets of
@@ -36,6 +37,7 @@ struct AssemblyRequest {
   std::string key;           // at most 1 KiB; equal on all who meet. A key's majority assembly closes once, for good
   std::vector<int> members;  // ascending, equal on all who meet; this rank is one of them
   Quorum quorum = Quorum::all;
+  std::string group = {};             // majority, join: whose
   std::vector<std::byte> block;       // sizes may differ
   std::shared_ptr<void> object = {};  // between ranks of one process only
 };
@@ -108,10 +110,12 @@ class Assemblies {
   void close(const std::string& key, Assembly& assembly);
   void fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text);
   [[nodiscard]] bool has_majority(const Assembly& assembly) const;
+  [[nodiscard]] static bool is_valid(const AssemblyRequest& request, int rank, int num_ranks);
   [[nodiscard]] std::string missing(const Assembly& assembly) const;
 
   std::vector<bool> present_;  // [rank]
   std::map<std::string, Assembly> assemblies_;
+  std::map<std::string, std::map<int, AssemblyRequest>> joiners_;  // by group and rank
   std::vector<std::pair<int, AssemblyAnswer>> answers_;
   std::vector<Call> calls_;
 };

@@ -282,6 +282,57 @@ TEST_P(Recoveries, ALateRankIsToldAndWhatItWritesHarmsNobody) {
             "");
 }
 
+TEST_P(Recoveries, AMaskedRankJoinsAgainWithFreshMemory) {
+  const PlainRound without_1 = without({1});
+  const PlainRound without_3 = without({3});
+  EXPECT_EQ(
+      run_ranks(
+          5,
+          [&](Rank& rank, const Place& place) {
+            Group group(rank, scenario_.options);
+            round_trip(place, group, scenario_, plain_, rank.device());
+            expect_error(place, ErrorCode::invalid_argument, {"rejoin", "not masked"},
+                         [&] { static_cast<void>(group.rejoin()); });
+            rank.barrier();
+            if (rank.index() == 1) {
+              std::this_thread::sleep_for(kRollCall + 500ms);
+              expect_error(place, ErrorCode::masked, {}, [&] { static_cast<void>(group.recover()); });
+              group.set_timeout(50ms);
+              expect_error(place, ErrorCode::timeout, {"rejoin"}, [&] { static_cast<void>(group.rejoin()); });
+              expect_error(place, ErrorCode::masked, {}, [&] { static_cast<void>(group.allocate({8}, DType::bf16)); });
+              group.set_timeout(case_deadline());
+              const Recovery back = group.rejoin();
+              place.require(back.masked.empty() && group.masked_ranks().empty(), "somebody is masked");
+            } else {
+              static_cast<void>(go_on(place, group, {1}));
+              for (int repeat = 0; repeat < 3; ++repeat) {
+                round_trip(place.at("without 1"), group, scenario_, without_1, rank.device());
+              }
+              std::this_thread::sleep_for(1500ms);  // it asks once in vain
+              // Until it has come. All see the same ranks.
+              for (int attempt = 0; !group.masked_ranks().empty() && attempt < 1000; ++attempt) {
+                std::this_thread::sleep_for(20ms);
+                try {
+                  static_cast<void>(group.recover());
+                } catch (const Error& error) {
+                  place.require(error.code() == ErrorCode::aborted, error.what());
+                }
+              }
+            }
+            place.equal(std::uint64_t{4}, group.last_recovery().combines, "combines of the group");
+            const auto round = [&] { round_trip(place.at("all again"), group, scenario_, plain_, rank.device()); };
+            if (rank.index() == 3) {  // the one that came back is a rank like others
+              for (int repeat = 0; repeat < 3; ++repeat) round();
+              return vanish();
+            }
+            group.set_timeout(500ms);
+            static_cast<void>(call_until_lost(place, round));
+            static_cast<void>(go_on(place, group, {3}));
+            round_trip(place.at("without 3"), group, scenario_, without_3, rank.device());
+          }),
+      "");
+}
+
 TEST_P(Recoveries, AbortEndsARecoveryAndTheNextWorks) {
   scenario_ = plain_scenario({.ranks = 2}, GetParam());
   plain_ = plain_round(scenario_, 6, Layout::expert_slots);

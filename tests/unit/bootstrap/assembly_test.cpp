@@ -145,6 +145,40 @@ TEST(Assemblies, OfAllNeedAllAndMayBeRepeated) {
   EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::aborted), (Ranks{3}));
 }
 
+TEST(Assemblies, WhoJoinsTakesPartInTheNextDecisionOfItsGroup) {
+  Assemblies assemblies(5);
+  const auto of_group = [](AssemblyRequest made, const std::string& group) {
+    made.group = group;
+    return made;
+  };
+  ASSERT_TRUE(assemblies.attend(1, of_group(request({1}, Quorum::join, "one", "joins"), "group")));
+  ASSERT_TRUE(assemblies.attend(4, of_group(request({4}, Quorum::join, "four", "joins too"), "other group")));
+  EXPECT_TRUE(assemblies.take_calls().empty());
+  ASSERT_TRUE(assemblies.attend(2, of_group(request({0, 2}, Quorum::majority, "two"), "group")));
+  EXPECT_TRUE(assemblies.take_answers().empty());  // one that joins does not make it complete
+  ASSERT_TRUE(assemblies.attend(0, of_group(request({0, 2}, Quorum::majority, "zero"), "group")));
+  const auto answers = assemblies.take_answers();
+  EXPECT_EQ(ranks_of(answers, ErrorCode::ok), (Ranks{0, 1, 2}));
+  EXPECT_EQ(answers[1].second.key, "joins");
+  EXPECT_EQ(answers[1].second.attendance->ranks, (Ranks{0, 1, 2}));
+  EXPECT_EQ(text_of(answers[0].second.attendance->blocks[1]), "one");
+  assemblies.stop(1, "joins", true);  // it has its answer
+  EXPECT_TRUE(assemblies.take_answers().empty());
+  assemblies.stop(4, "joins too", true);
+  EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::timeout), (Ranks{4}));
+  // Nor does it make a majority, and one that goes is forgotten.
+  ASSERT_TRUE(assemblies.attend(3, of_group(request({3}, Quorum::join, "three", "joins"), "group")));
+  ASSERT_TRUE(assemblies.attend(4, of_group(request({4}, Quorum::join, "four", "joins"), "group")));
+  ASSERT_TRUE(assemblies.attend(2, of_group(request({0, 1, 2}, Quorum::majority, "two", "next"), "group")));
+  assemblies.stop(2, "next", true);
+  EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::no_majority), (Ranks{2}));
+  assemblies.remove(4);
+  for (const int rank : {0, 1, 2}) {
+    ASSERT_TRUE(assemblies.attend(rank, of_group(request({0, 1, 2}, Quorum::majority, "", "next"), "group")));
+  }
+  EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::ok), (Ranks{0, 1, 2, 3}));
+}
+
 TEST(Assemblies, RequestsThatNoRankMakesAreRefused) {
   Assemblies assemblies(3);
   EXPECT_FALSE(assemblies.attend(0, request({1, 2}, Quorum::all)));
@@ -153,7 +187,7 @@ TEST(Assemblies, RequestsThatNoRankMakesAreRefused) {
   EXPECT_FALSE(assemblies.attend(0, request({-1, 0}, Quorum::all)));
   EXPECT_FALSE(assemblies.attend(0, request({0, 3}, Quorum::all)));
   EXPECT_FALSE(assemblies.attend(0, request({0}, Quorum::all, "", "")));
-  EXPECT_FALSE(assemblies.attend(0, request({0}, static_cast<Quorum>(7))));
+  EXPECT_FALSE(assemblies.attend(0, request({0}, static_cast<Quorum>(3))));
   ASSERT_TRUE(assemblies.attend(0, request({0, 1}, Quorum::all)));
   ASSERT_TRUE(assemblies.attend(1, request({0, 1, 2}, Quorum::all)));
   EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::operation_mismatch), (Ranks{1}));
