@@ -29,6 +29,8 @@ enum class ErrorCode : std::uint8_t {
   out_of_memory,       // RY-OUT-OF-MEMORY       the operating system refused memory
   environment,         // RY-ENVIRONMENT         a variable of the environment is missing or cannot be read
   rank_failed,         // RY-RANK-FAILED         a rank's function threw in World::run
+  masked,              // RY-MASKED              the group's other ranks have agreed to go on without this one
+  no_majority,         // RY-NO-MAJORITY         too few of a group's ranks came to recover it
 };
 
 /// The stable name of a code, such as "RY-TIMEOUT". Never fails.

@@ -19,6 +19,7 @@
 #include <initializer_list>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 namespace railyard {
 
@@ -51,8 +52,21 @@ struct GroupOptions {
   int num_sms = 0;
   /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
   std::chrono::nanoseconds timeout{0};
+  /// When a deadline passes. On CUDA `error` alone.
+  TimeoutPolicy on_timeout = TimeoutPolicy::error;
   /// For the library's tests.
   const TestHooks* testing = nullptr;
+};
+
+/// What the ranks of a group agreed on when it recovered.
+struct Recovery {
+  std::vector<int> masked;  // all ranks that the group goes on without, ascending
+  /// Where the group is: operations since its creation that every rank that goes on had finished. Routes count as
+  /// dispatches; an operation in parts is finished when it has been received. What a rank had finished ahead of the
+  /// others is not counted: `aligned` is false then, and the program decides where all go on, from there or later.
+  std::uint64_t dispatches = 0;
+  std::uint64_t combines = 0;
+  bool aligned = true;  // every rank had finished the same
 };
 
 /// Counted since creation, at this rank.
@@ -74,7 +88,8 @@ struct GroupStatistics {
 /// One thread at a time per handle; `abort` and lease releases from any thread.
 ///
 /// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
-/// what was leased before stays readable, and a new group on the same world works.
+/// what was leased before stays readable, and a new group on the same world works as long as no process has gone. What
+/// the interrupted operation would have written is undefined. `recover` makes a suspended group work again.
 /// Destroying a group is local and never waits. Leases, routes and tensors may outlive it.
 class RAILYARD_API Group {
  public:
@@ -131,12 +146,46 @@ class RAILYARD_API Group {
   /// refused memory), RY-TIMEOUT and RY-OPERATION-MISMATCH of this call change nothing, and it may be repeated.
   void grow_heap(std::size_t bytes);
 
+  /// Collective, of the ranks that are left: they agree on who goes on and on the next epoch, and the group works
+  /// again, without the others. Returns when it does. It closes as soon as all have come whose process has not gone,
+  /// or else when the first caller has waited for the group's deadline; then the others are masked, and told so by
+  /// RY-MASKED when they come. More than half of the group's last ranks must come, or half with the lowest of
+  /// them. A rank that waits for peers, or calls an operation, when another has called this gets RY-ABORTED or
+  /// RY-SUSPENDED naming the caller; it calls `recover` too. Allowed at any time, also with nobody to mask.
+  ///
+  /// Afterwards ranks, experts and shapes are numbered as before. Ids of experts on masked ranks count as -1, masked
+  /// ranks have no tokens: results are those of the same calls with such ids. Routes and send parts of before are
+  /// refused. The heap is a new one of the same size, for which there must be room; no byte of the old one is handed
+  /// out again (a masked rank that lives may still write there), and it is freed with its last lease.
+  ///
+  /// Throws RY-MASKED (the others go on without this rank, which can do nothing here but `rejoin`), RY-NO-MAJORITY
+  /// (too few came; may be repeated), RY-OUT-OF-MEMORY, RY-TIMEOUT and RY-ABORTED if a rank is lost meanwhile or
+  /// `abort` is called (may be repeated), RY-ABORTED for good once the world was aborted or, between processes, rank
+  /// 0's has gone, and RY-UNSUPPORTED on CUDA.
+  Recovery recover();
+  /// Called by a rank that is masked (RY-MASKED), while the others call `recover`: takes part in that recovery, with
+  /// fresh memory, and goes on with them. Waits for it up to the group's deadline, then throws RY-TIMEOUT, and may be
+  /// repeated. Otherwise throws as `recover` does, and RY-INVALID-ARGUMENT on a rank that is not masked. Nobody is told
+  /// that it waits: the program decides when the others recover. Not yet there: a process that takes the place of one
+  /// that has gone.
+  Recovery rejoin();
+  /// Local. The latest, also by TimeoutPolicy::mask; of none yet nothing is masked and the counts are 0.
+  [[nodiscard]] Recovery last_recovery() const;
+  /// Local. Whether operations would be refused. In a group with TimeoutPolicy::mask an operation calls `recover` first
+  /// then (receive parts and `allocate` do not), and runs if the ranks are aligned: each calls the operation that no
+  /// rank has finished, again or for the first time. If they are not, it throws RY-OPERATION-MISMATCH on every rank,
+  /// has sent nothing, and the group works: see last_recovery().
+  [[nodiscard]] bool is_suspended() const;
+  /// Local. Ranks that the group goes on without, ascending.
+  [[nodiscard]] std::vector<int> masked_ranks() const;
+
   /// Local. The deadline of later waits.
   void set_timeout(std::chrono::nanoseconds timeout);
   [[nodiscard]] GroupStatistics statistics() const;
   /// Local. Throws RY-UNSUPPORTED on CUDA.
   [[nodiscard]] WaitStatistics wait_statistics() const;
-  /// Ends this rank's running wait with RY-ABORTED and suspends the group here. Any thread; never blocks.
+  /// Ends this rank's running wait, or `recover`, with RY-ABORTED and suspends the group here. Any thread; never
+  /// blocks.
   void abort(std::string_view reason = "abort() was called");
 
  private:

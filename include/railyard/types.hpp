@@ -48,6 +48,13 @@ enum class OverflowPolicy : std::uint8_t {
   drop,   // entries beyond capacity are left out and counted; weights are not renormalised
 };
 
+/// What a rank does about peers that have not come when a wait's deadline passes.
+enum class TimeoutPolicy : std::uint8_t {
+  error,  // RY-TIMEOUT, and the group is suspended until Group::recover
+  mask,   // the same, but the group's next operation recovers it first (Group::is_suspended)
+  wait,   // goes on, with a warning per deadline, until they come, a process has gone, or somebody recovers or aborts
+};
+
 /// What a dispatch writes to payload rows above the count. (Ids and weights there are always -1 and 0.)
 enum class Tail : std::uint8_t { untouched, zero, poison };
 
@@ -76,6 +83,7 @@ struct Device {
 [[nodiscard]] RAILYARD_API std::string_view name(ReductionLevels levels) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(ReductionOrder order) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(OverflowPolicy policy) noexcept;
+[[nodiscard]] RAILYARD_API std::string_view name(TimeoutPolicy policy) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(Tail tail) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(DeviceKind kind) noexcept;
 

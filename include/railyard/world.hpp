@@ -87,10 +87,12 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 ///
 /// Between processes, ranks are on one machine so far: a group names a rank that is on another (RY-UNSUPPORTED). A
 /// process names its own device (`devices` with one element, by its own numbering), or those of all ranks in turn; all
-/// are on one kind. When a process ends without a word, the waits of all others
-/// end at once with RY-ABORTED naming its rank; its memory stays mapped as long as somebody uses it. Not promised: once
-/// rank 0's world and groups are destroyed nobody passes that on, and as long as a child that the process forked
-/// without exec lives it counts as alive, since the child holds its connections. The others' deadlines remain.
+/// are on one kind. When a process ends without a word, the waits of all others end at once with RY-ABORTED naming its
+/// rank; its memory stays mapped as long as somebody uses it. From then on the world has no collectives and makes no
+/// groups, but groups of the host may recover (Group::recover), unless it was rank 0's process, which all others meet
+/// through. A rank whose function throws aborts the world: nobody recovers from that. Not promised: once rank 0's world
+/// and groups are destroyed nobody passes a death on, and as long as a child that the process forked without exec lives
+/// it counts as alive, since the child holds its connections. The others' deadlines remain.
 class RAILYARD_API World {
  public:
   /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a

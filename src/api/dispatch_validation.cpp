@@ -173,6 +173,8 @@ void check_matrix(const GroupFacts& facts, const char* what, const ConstTensorVi
 void check_own_route(const GroupFacts& facts, const Route& route) {
   if (!route) throw Error(ErrorCode::destroyed, "the route holds nothing: default-constructed or moved from");
   require(route.state()->owner() == facts.routes, "the route belongs to another group");
+  require(route.state()->id >= facts.first_route,
+          "the route was made before the group recovered, among other ranks; make it anew");
 }
 
 DispatchRequest check_dispatch(const GroupFacts& facts, const ConstTensorView& x, const ConstTensorView& top_k_ids,

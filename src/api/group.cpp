@@ -6,6 +6,7 @@
 #include "api/require.hpp"
 
 #include <utility>
+#include <vector>
 
 namespace railyard {
 namespace {
@@ -50,14 +51,14 @@ int Group::local_experts() const { return options().placement.local_experts(rank
 Dispatched Group::dispatch(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options,
                            Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   require_none_pending(state.dispatches(), "dispatch");
   return state.receive_dispatch(state.send(api::check_dispatch(state.facts(), x, top_k_ids, options), stream), stream);
 }
 
 Dispatched Group::dispatch(ConstTensorView x, const Route& route, const PayloadOptions& options, Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   require_none_pending(state.dispatches(), "dispatch");
   return state.receive_dispatch(state.send(api::check_routed_dispatch(state.facts(), x, route, options), stream),
                                 stream);
@@ -66,27 +67,27 @@ Dispatched Group::dispatch(ConstTensorView x, const Route& route, const PayloadO
 PendingDispatch Group::dispatch_send(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options,
                                      Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   return {state_, state.send(api::check_dispatch(state.facts(), x, top_k_ids, options), stream)};
 }
 
 PendingDispatch Group::dispatch_send(ConstTensorView x, const Route& route, const PayloadOptions& options,
                                      Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   return {state_, state.send(api::check_routed_dispatch(state.facts(), x, route, options), stream)};
 }
 
 Route Group::route(ConstTensorView top_k_ids, const RouteOptions& options, Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   require_none_pending(state.dispatches(), "route");
   return state.receive_dispatch(state.send(api::check_route(state.facts(), top_k_ids, options), stream), stream).route;
 }
 
 Route Group::route_from_mask(ConstTensorView mask, const RouteOptions& options, Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   require_none_pending(state.dispatches(), "route_from_mask");
   return state.receive_dispatch(state.send(api::check_route_from_mask(state.facts(), mask, options), stream), stream)
       .route;
@@ -95,7 +96,7 @@ Route Group::route_from_mask(ConstTensorView mask, const RouteOptions& options, 
 Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,
                         Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   require_none_pending(state.combines(), "combine");
   return state.receive_combine(state.send(api::check_combine(state.facts(), y, route, out, options), stream), stream);
 }
@@ -103,7 +104,7 @@ Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, c
 PendingCombine Group::combine_send(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,
                                    Stream stream) {
   GroupState& state = use(state_);
-  state.check_active();
+  state.prepare_operation();
   return {state_, state.send(api::check_combine(state.facts(), y, route, out, options), stream)};
 }
 
@@ -112,6 +113,12 @@ Tensor Group::allocate(std::initializer_list<std::int64_t> shape, DType dtype, S
 }
 
 void Group::grow_heap(std::size_t bytes) { use(state_).grow_heap(bytes); }
+
+Recovery Group::recover() { return use(state_).recover(); }
+Recovery Group::last_recovery() const { return use(state_).last_recovery(); }
+Recovery Group::rejoin() { return use(state_).rejoin(); }
+bool Group::is_suspended() const { return use(state_).is_suspended(); }
+std::vector<int> Group::masked_ranks() const { return use(state_).masked_ranks(); }
 
 void Group::set_timeout(std::chrono::nanoseconds timeout) {
   api::require(timeout.count() > 0, "set_timeout of {} ns; more than 0", timeout.count());

@@ -48,6 +48,7 @@ void check_limits(const GroupOptions& options, int world_size) {
   require_enumerator("levels", options.levels, ReductionLevels::rank);
   require_enumerator("order", options.order, ReductionOrder::highest_k);
   require_enumerator("overflow", options.overflow, OverflowPolicy::drop);
+  require_enumerator("on_timeout", options.on_timeout, TimeoutPolicy::wait);
   require(options.levels == ReductionLevels::rank || options.order == ReductionOrder::rank_ascending,
           "order is {} with levels none, which adds entries in ascending k; leave it rank_ascending",
           name(options.order));
@@ -65,6 +66,11 @@ void check_cuda(const GroupOptions& options, int world_size) {
   }
   if (options.mode == Mode::low_latency) {
     throw Error(ErrorCode::unsupported, "mode low_latency on CUDA; groups on GPUs have mode throughput so far");
+  }
+  if (options.on_timeout != TimeoutPolicy::error) {
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("on_timeout {} on CUDA; groups on GPUs do not recover so far: leave it error",
+                                    name(options.on_timeout)));
   }
 }
 
@@ -92,6 +98,7 @@ std::vector<Field> fields_of(const GroupOptions& options, DeviceKind device) {
           enumeration("levels", options.levels),
           enumeration("order", options.order),
           enumeration("overflow", options.overflow),
+          enumeration("on_timeout", options.on_timeout),
           {"max_in_flight", options.max_in_flight},
           {"heap_bytes", static_cast<std::int64_t>(options.heap_bytes)},
           {"heap_limit_bytes", static_cast<std::int64_t>(options.heap_limit_bytes)},

@@ -24,15 +24,19 @@ GroupState::GroupState(Rank& owner, GroupOptions complete_options)
       device(owner.device()),
       bootstrap_(owner.bootstrap()),
       log_(owner.log()),
+      members_(bootstrap_),
+      world_abort_(device.kind == DeviceKind::host ? bootstrap_->survivor_flag() : bootstrap_->abort_flag()),
       abort_(std::make_shared<bootstrap::AbortFlag>()) {}
 
 void GroupState::check_active() {
   if (!suspended_) {
     if (std::string failure = device_failure(); !failure.empty()) suspend(std::move(failure));
   }
-  if (suspended_)
-    throw Error(ErrorCode::suspended, diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
-  for (const auto& flag : {abort_, bootstrap_->abort_flag()}) {
+  if (suspended_) {
+    throw Error(masked_ ? ErrorCode::masked : ErrorCode::suspended,
+                diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
+  }
+  for (const auto& flag : {abort_, world_abort_}) {
     if (flag->raised()) {
       throw Error(ErrorCode::suspended,
                   diagnostics::format("rank {}: the group is suspended: {}", rank, flag->reason()));
@@ -48,7 +52,67 @@ void GroupState::suspend(std::string reason) noexcept {
   heap().quarantine();  // a peer may be late, and still write to what was granted
 }
 
-void GroupState::abandon(std::string_view operation) noexcept {
+bool GroupState::is_suspended() {
+  return suspended_ || abort_->raised() || world_abort_->raised() || !device_failure().empty();
+}
+
+void GroupState::prepare_operation() {
+  if (options.on_timeout == TimeoutPolicy::mask && is_suspended()) {
+    const Recovery recovery = recover();
+    if (!recovery.aligned) {
+      throw Error(ErrorCode::operation_mismatch,
+                  diagnostics::format("rank {}: the group has recovered, but not every rank had finished the same "
+                                      "operations: all had finished {} dispatches and {} combines; go on from there",
+                                      rank, recovery.dispatches, recovery.combines));
+    }
+  }
+  check_active();
+}
+
+Recovery GroupState::recover() {
+  throw Error(
+      ErrorCode::unsupported,
+      diagnostics::format("rank {}: recover on {}; groups on the host recover so far, here a new group is needed", rank,
+                          name(device.kind)));
+}
+
+Recovery GroupState::rejoin() { return GroupState::recover(); }
+
+void GroupState::stay_suspended(const Error& error, bool masked) {
+  masked_ = masked || error.code() == ErrorCode::masked;
+  suspension_ = error.what();
+}
+
+void GroupState::abort(std::string_view reason) {
+  std::shared_ptr<bootstrap::AbortFlag> current;
+  {
+    const std::lock_guard lock(abort_mutex_);
+    current = abort_;
+  }
+  current->raise(reason);
+}
+
+std::shared_ptr<bootstrap::AbortFlag> GroupState::renew_abort() {
+  auto fresh = std::make_shared<bootstrap::AbortFlag>();
+  const std::lock_guard lock(abort_mutex_);
+  abort_ = fresh;
+  return fresh;
+}
+
+void GroupState::resume(const Recovery& recovery) {
+  last_recovery_ = recovery;
+  suspended_ = false;
+  masked_ = false;
+  suspension_.clear();
+  finished_dispatches_ = recovery.dispatches;
+  finished_combines_ = recovery.combines;
+  dispatches_.oldest = dispatches_.newest;
+  combines_.oldest = combines_.newest;
+}
+
+// What a recovery has forgotten, the group does not miss.
+void GroupState::abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept {
+  if (ticket < pending.oldest) return;
   suspend(std::string("a pending ") + std::string(operation) + " was dropped before its receive part");
 }
 
@@ -63,6 +127,18 @@ auto GroupState::guarded(Part part) {
   } catch (...) {
     suspend("a part of an operation ended with an exception");
     throw;
+  }
+}
+
+void GroupState::check_ticket(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) const {
+  if (ticket < pending.oldest) {
+    throw Error(ErrorCode::suspended,
+                diagnostics::format("rank {}: {} #{} was sent before the group recovered; send it anew", rank,
+                                    operation, ticket));
+  }
+  if (ticket != pending.oldest) {
+    throw Error(ErrorCode::in_flight, diagnostics::format("{} #{} was received before #{}; receive in send order",
+                                                          operation, ticket, pending.oldest));
   }
 }
 
@@ -86,15 +162,13 @@ std::uint64_t GroupState::send(transports::DispatchRequest&& request, Stream str
 Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
   const diagnostics::NvtxRange range("dispatch: receive");
   check_active();
-  if (ticket != dispatches_.oldest) {
-    throw Error(ErrorCode::in_flight, diagnostics::format("dispatch #{} was received before #{}; receive in send order",
-                                                          ticket, dispatches_.oldest));
-  }
+  check_ticket(dispatches_, ticket, "dispatch");
   const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
   check_receive_dispatch(slot, stream);
   return guarded([&] {
     Dispatched result = finish_dispatch(slot, stream);
     ++dispatches_.oldest;
+    ++finished_dispatches_;
     return result;
   });
 }
@@ -117,15 +191,13 @@ std::uint64_t GroupState::send(transports::CombineRequest&& request, Stream stre
 Combined GroupState::receive_combine(std::uint64_t ticket, Stream stream) {
   const diagnostics::NvtxRange range("combine: receive");
   check_active();
-  if (ticket != combines_.oldest) {
-    throw Error(ErrorCode::in_flight, diagnostics::format("combine #{} was received before #{}; receive in send order",
-                                                          ticket, combines_.oldest));
-  }
+  check_ticket(combines_, ticket, "combine");
   const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
   check_receive_combine(slot, stream);
   return guarded([&] {
     Combined result = finish_combine(slot, stream);
     ++combines_.oldest;
+    ++finished_combines_;
     return result;
   });
 }
@@ -165,18 +237,18 @@ Tensor GroupState::allocate(std::initializer_list<std::int64_t> shape, DType dty
 }
 
 void GroupState::grow_heap(std::size_t bytes) {
-  check_active();
+  prepare_operation();
   const std::size_t old_bytes = heap().usage().bytes;
   api::require(bytes <= heap().limit() - old_bytes, "grow_heap by {} bytes; the heap has {} and its limit is {}", bytes,
                old_bytes, heap().limit());
-  std::vector<std::uint64_t> all(static_cast<std::size_t>(size));
+  std::vector<std::uint64_t> all(static_cast<std::size_t>(members_->size()));
   const std::uint64_t mine = bytes;
-  bootstrap_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", timeout());
+  members_->all_gather(&mine, all.data(), sizeof(mine), "grow_heap", timeout());
   for (std::size_t other = 0; other < all.size(); ++other) {
     if (all[other] != mine) {
-      throw Error(
-          ErrorCode::operation_mismatch,
-          diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other], other));
+      throw Error(ErrorCode::operation_mismatch,
+                  diagnostics::format("grow_heap by {} bytes on rank {} and by {} on rank {}", mine, rank, all[other],
+                                      members_->rank_in_world(static_cast<int>(other))));
     }
   }
   // All heaps grow, or none: a rank that the system refuses memory tells the others first.
@@ -187,13 +259,14 @@ void GroupState::grow_heap(std::size_t bytes) {
     refusal = std::current_exception();
   }
   const std::uint8_t refused = refusal ? 1 : 0;
-  std::vector<std::uint8_t> refusals(static_cast<std::size_t>(size));
-  bootstrap_->all_gather(&refused, refusals.data(), sizeof(refused), "growing heaps", timeout());
+  std::vector<std::uint8_t> refusals(static_cast<std::size_t>(members_->size()));
+  members_->all_gather(&refused, refusals.data(), sizeof(refused), "growing heaps", timeout());
   if (refusal) std::rethrow_exception(refusal);
   for (std::size_t other = 0; other < refusals.size(); ++other) {
     if (refusals[other] != 0) {
       throw Error(ErrorCode::out_of_memory,
-                  diagnostics::format("rank {} was refused {} bytes for its heap; no heap has grown", other, bytes));
+                  diagnostics::format("rank {} was refused {} bytes for its heap; no heap has grown",
+                                      members_->rank_in_world(static_cast<int>(other)), bytes));
     }
   }
   heap().grow(bytes);

@@ -14,8 +14,10 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace railyard {
 
@@ -39,11 +41,21 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] std::uint64_t send(transports::CombineRequest&& request, Stream stream);
   [[nodiscard]] Combined receive_combine(std::uint64_t ticket, Stream stream);
 
-  /// Throws RY-SUSPENDED once the group is.
+  /// Throws RY-SUSPENDED once the group is; RY-MASKED if it goes on without this rank.
   void check_active();
+  /// Before an operation: recovers the group if it is suspended and its policy says so, then as check_active.
+  void prepare_operation();
+  [[nodiscard]] bool is_suspended();
+  [[nodiscard]] const Recovery& last_recovery() const noexcept { return last_recovery_; }
+  /// Group::recover.
+  virtual Recovery recover();
+  /// Group::rejoin.
+  virtual Recovery rejoin();
+  [[nodiscard]] virtual std::vector<int> masked_ranks() const { return {}; }
   /// A pending part was dropped.
-  void abandon(std::string_view operation) noexcept;
-  void abort(std::string_view reason) { abort_->raise(reason); }
+  void abandon_dispatch(std::uint64_t ticket) noexcept { abandon(dispatches_, ticket, "dispatch"); }
+  void abandon_combine(std::uint64_t ticket) noexcept { abandon(combines_, ticket, "combine"); }
+  void abort(std::string_view reason);
 
   [[nodiscard]] virtual api::GroupFacts facts() const = 0;
   [[nodiscard]] Tensor allocate(std::initializer_list<std::int64_t> shape, DType dtype, Stream stream);
@@ -83,21 +95,39 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] virtual std::chrono::nanoseconds timeout() noexcept = 0;
 
   void suspend(std::string reason) noexcept;
+  /// Why the group stays suspended, after an attempt to recover it.
+  void stay_suspended(const Error& error, bool masked);
+  [[nodiscard]] bool is_masked() const noexcept { return masked_; }
+  /// From here on `abort` raises another flag, which is returned.
+  std::shared_ptr<bootstrap::AbortFlag> renew_abort();
+  /// The group works again: what was pending is forgotten.
+  void resume(const Recovery& recovery);
+  [[nodiscard]] std::uint64_t finished_dispatches() const noexcept { return finished_dispatches_; }
+  [[nodiscard]] std::uint64_t finished_combines() const noexcept { return finished_combines_; }
 
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
   std::shared_ptr<diagnostics::Log> log_;
-  std::shared_ptr<bootstrap::AbortFlag> abort_;
+  std::shared_ptr<bootstrap::Bootstrap> members_;  // of the ranks that are not masked, numbered among them
+  std::shared_ptr<bootstrap::AbortFlag> world_abort_;
+  std::shared_ptr<bootstrap::AbortFlag> abort_;     // renewed by recoveries, under abort_mutex_
   std::shared_ptr<diagnostics::TraceTrack> trace_;  // or null
   GroupStatistics statistics_;
 
  private:
   template <typename Part>
   auto guarded(Part part);
+  void abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept;
+  void check_ticket(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) const;
 
   PendingCounts dispatches_;
   PendingCounts combines_;
+  std::uint64_t finished_dispatches_ = 0;
+  std::uint64_t finished_combines_ = 0;
   bool suspended_ = false;
+  bool masked_ = false;  // this rank
+  Recovery last_recovery_;
   std::string suspension_;
+  std::mutex abort_mutex_;
 };
 
 namespace api {

@@ -14,14 +14,14 @@ PendingDispatch::PendingDispatch(PendingDispatch&& other) noexcept
     : group_(std::move(other.group_)), ticket_(other.ticket_) {}
 PendingDispatch& PendingDispatch::operator=(PendingDispatch&& other) noexcept {
   if (this != &other) {
-    if (group_) group_->abandon("dispatch");
+    if (group_) group_->abandon_dispatch(ticket_);
     group_ = std::move(other.group_);
     ticket_ = other.ticket_;
   }
   return *this;
 }
 PendingDispatch::~PendingDispatch() {
-  if (group_) group_->abandon("dispatch");
+  if (group_) group_->abandon_dispatch(ticket_);
 }
 Dispatched PendingDispatch::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending dispatch was received twice, or moved from");
@@ -36,14 +36,14 @@ PendingCombine::PendingCombine(PendingCombine&& other) noexcept
     : group_(std::move(other.group_)), ticket_(other.ticket_) {}
 PendingCombine& PendingCombine::operator=(PendingCombine&& other) noexcept {
   if (this != &other) {
-    if (group_) group_->abandon("combine");
+    if (group_) group_->abandon_combine(ticket_);
     group_ = std::move(other.group_);
     ticket_ = other.ticket_;
   }
   return *this;
 }
 PendingCombine::~PendingCombine() {
-  if (group_) group_->abandon("combine");
+  if (group_) group_->abandon_combine(ticket_);
 }
 Combined PendingCombine::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending combine was received twice, or moved from");

@@ -9,6 +9,9 @@
 #include <railyard/dispatch.hpp>
 #include <railyard/group.hpp>
 
+#include <cstddef>
+#include <cstdint>
+
 namespace railyard::api {
 
 /// The agreed facts of a group that checks need.
@@ -20,6 +23,7 @@ struct GroupFacts {
   const routing::RouteOwner* routes = nullptr;
   const std::byte* heap = nullptr;  // this rank's
   std::size_t heap_limit = 0;
+  std::uint64_t first_route = 0;  // number of the first since the group recovered
 };
 
 [[nodiscard]] transports::DispatchRequest check_dispatch(const GroupFacts& facts, const ConstTensorView& x,

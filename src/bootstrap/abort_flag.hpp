@@ -9,6 +9,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -17,15 +18,22 @@ namespace railyard::bootstrap {
 /// Raised once; later reasons are ignored. Any thread.
 class AbortFlag {
  public:
+  using Watcher = std::function<void(const std::string& reason)>;
+
   [[nodiscard]] bool raised() const noexcept { return raised_.load(std::memory_order_acquire); }
 
+  /// Calls the watchers, holding no lock of the flag's own.
   void raise(std::string_view reason) {
-    const std::lock_guard lock(mutex_);
-    if (raised_.load(std::memory_order_relaxed)) return;
-    reason_ = reason;
-    raised_.store(true, std::memory_order_release);
-    for (const std::weak_ptr<std::function<void()>>& watcher : watchers_) {
-      if (const auto call = watcher.lock()) (*call)();
+    std::vector<std::weak_ptr<Watcher>> watchers;
+    {
+      const std::lock_guard lock(mutex_);
+      if (raised_.load(std::memory_order_relaxed)) return;
+      reason_ = reason;
+      raised_.store(true, std::memory_order_release);
+      watchers.swap(watchers_);
+    }
+    for (const std::weak_ptr<Watcher>& watcher : watchers) {
+      if (const auto call = watcher.lock()) (*call)(reason_);  // never written again
     }
   }
 
@@ -34,17 +42,26 @@ class AbortFlag {
     return reason_;
   }
 
-  /// `call` is called once, when the flag is raised (now, if it has been), as long as the result lives. It must not
-  /// use the flag.
-  [[nodiscard]] std::shared_ptr<void> watch(std::function<void()> call) {
-    auto watcher = std::make_shared<std::function<void()>>(std::move(call));
-    const std::lock_guard lock(mutex_);
-    if (raised_.load(std::memory_order_relaxed)) {
-      (*watcher)();
-      return watcher;
+  /// `call`, with the reason or without arguments, is called once, when the flag is raised (now, if it has been), as
+  /// long as the result lives; a call that has begun may end later.
+  template <typename Call>
+  [[nodiscard]] std::shared_ptr<void> watch(Call call) {
+    auto watcher = std::make_shared<Watcher>([call = std::move(call)](const std::string& reason) {
+      if constexpr (std::is_invocable_v<const Call&, const std::string&>) {
+        call(reason);
+      } else {
+        call();
+      }
+    });
+    {
+      const std::lock_guard lock(mutex_);
+      if (!raised_.load(std::memory_order_relaxed)) {
+        std::erase_if(watchers_, [](const auto& other) { return other.expired(); });
+        watchers_.push_back(watcher);
+        return watcher;
+      }
     }
-    std::erase_if(watchers_, [](const auto& other) { return other.expired(); });
-    watchers_.push_back(watcher);
+    (*watcher)(reason_);
     return watcher;
   }
 
@@ -52,7 +69,7 @@ class AbortFlag {
   std::atomic<bool> raised_{false};
   mutable std::mutex mutex_;
   std::string reason_;
-  std::vector<std::weak_ptr<std::function<void()>>> watchers_;
+  std::vector<std::weak_ptr<Watcher>> watchers_;
 };
 
 }  // namespace railyard::bootstrap

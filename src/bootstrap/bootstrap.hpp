@@ -1,23 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// How ranks agree on anything before they share memory: one collective, and an abort flag.
+// How ranks agree on anything before they share memory: one collective, and an abort flag; and how those that are left
+// agree when others have gone.
 #pragma once
 
 #include "bootstrap/abort_flag.hpp"
+#include "bootstrap/assembly.hpp"
 
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace railyard::bootstrap {
 
-/// One rank's end. Its collectives are called by one thread at a time.
+/// One rank's end. Its collectives are called by one thread at a time; assemblies of different keys by any threads.
 class Bootstrap {
  public:
   virtual ~Bootstrap() = default;
   [[nodiscard]] virtual int rank() const noexcept = 0;
   [[nodiscard]] virtual int size() const noexcept = 0;
+  /// As errors name a rank: where these are some ranks of a world, the number there.
+  [[nodiscard]] virtual int rank_in_world(int rank) const { return rank; }
 
   /// Collective: `all` receives size() blocks of `bytes` in rank order. `purpose` names the call in errors.
   /// RY-TIMEOUT names the missing ranks and takes this rank's part back, so that the call may be repeated;
@@ -36,7 +41,21 @@ class Bootstrap {
 
   /// Raises the world's abort flag and wakes all collectives.
   virtual void abort(std::string_view reason) = 0;
+  /// Raised when the world of all ranks is over: by `abort`, or because a rank's process has gone.
   [[nodiscard]] virtual const std::shared_ptr<AbortFlag>& abort_flag() const noexcept = 0;
+
+  /// Collective of the request's members (assembly.hpp), beside the others' sequence and with ranks gone. Throws
+  /// RY-TIMEOUT (Quorum::all: names who did not come; this rank's part is taken back), RY-MASKED, RY-NO-MAJORITY,
+  /// RY-OPERATION-MISMATCH, and RY-ABORTED: by `cancel`, by what raises survivor_flag(), and with Quorum::all when a
+  /// member has gone or left. After `timeout` a majority that is there goes on without the others.
+  [[nodiscard]] virtual Attendance assemble(AssemblyRequest request, std::chrono::nanoseconds timeout,
+                                            AbortFlag& cancel);
+  /// Raised when those who are left cannot go on either: by `abort`, or because rank 0's process has gone.
+  [[nodiscard]] virtual const std::shared_ptr<AbortFlag>& survivor_flag() const noexcept { return abort_flag(); }
+  /// Raised when that rank's process has gone; null where ranks are threads, which do not go alone.
+  [[nodiscard]] virtual std::shared_ptr<AbortFlag> departure_flag(int rank);
+  /// Raised when some rank has come to the Quorum::majority assembly of this key.
+  [[nodiscard]] virtual std::shared_ptr<AbortFlag> call_flag(const std::string& key);
 };
 
 }  // namespace railyard::bootstrap

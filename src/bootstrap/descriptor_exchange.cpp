@@ -153,17 +153,21 @@ Receipt receive_from(int socket, Label& label, std::vector<FileDescriptor>& desc
 // One call, after the cards are known.
 class Exchange {
  public:
-  Exchange(int rank, std::vector<Card> cards, FileDescriptor listener)
-      : rank_(rank), cards_(std::move(cards)), listener_(std::move(listener)), received_(cards_.size()) {}
+  Exchange(const Bootstrap& bootstrap, std::vector<Card> cards, FileDescriptor listener)
+      : bootstrap_(bootstrap),
+        rank_(bootstrap.rank()),
+        cards_(std::move(cards)),
+        listener_(std::move(listener)),
+        received_(cards_.size()) {}
 
   Verdict send(std::span<const int> mine) const {
     for (std::size_t to = 0; to < cards_.size(); ++to) {
       if (static_cast<int>(to) == rank_) continue;
       const Label label{.secret = cards_[to].secret, .rank = rank_, .count = static_cast<std::int32_t>(mine.size())};
       if (const int error = send_to(cards_[to], label, mine); error != 0) {
-        return failure(
-            ErrorCode::out_of_memory,
-            diagnostics::format("rank {} cannot hand its descriptors to rank {}: {}", rank_, to, text_of(error)));
+        return failure(ErrorCode::out_of_memory,
+                       diagnostics::format("rank {} cannot hand its descriptors to rank {}: {}", named(rank_),
+                                           named(static_cast<int>(to)), text_of(error)));
       }
     }
     return {};
@@ -183,12 +187,12 @@ class Exchange {
       const int ready = ::poll(events.data(), events.size(), poll_timeout_ms(deadline));
       if (events[0].revents != 0) return {};  // the next collective says why
       if (ready <= 0 && Clock::now() >= deadline) {
-        std::vector<std::size_t> missing;
+        std::vector<int> missing;
         for (std::size_t rank = 0; rank < has_come.size(); ++rank) {
-          if (!has_come[rank]) missing.push_back(rank);
+          if (!has_come[rank]) missing.push_back(named(static_cast<int>(rank)));
         }
         return failure(ErrorCode::timeout, diagnostics::format("descriptors of ranks {} did not reach rank {} in time",
-                                                               fmt::join(missing, ", "), rank_));
+                                                               fmt::join(missing, ", "), named(rank_)));
       }
       FileDescriptor next(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!next.valid() && (errno == EMFILE || errno == ENFILE)) return too_many();
@@ -229,9 +233,12 @@ class Exchange {
 
   [[nodiscard]] Verdict too_many() const {
     return failure(ErrorCode::out_of_memory,
-                   diagnostics::format("rank {} may not open so many file descriptors (RLIMIT_NOFILE)", rank_));
+                   diagnostics::format("rank {} may not open so many file descriptors (RLIMIT_NOFILE)", named(rank_)));
   }
 
+  [[nodiscard]] int named(int rank) const { return bootstrap_.rank_in_world(rank); }
+
+  const Bootstrap& bootstrap_;
   const int rank_;
   const std::vector<Card> cards_;
   const FileDescriptor listener_;
@@ -285,7 +292,7 @@ std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstr
   // Shared: a call of the watcher may outlast this one.
   const auto cancel = std::make_shared<FileDescriptor>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const auto watch = bootstrap.abort_flag()->watch([cancel] { ::eventfd_write(cancel->get(), 1); });
-  Exchange exchange(bootstrap.rank(), std::move(cards), std::move(listener));
+  Exchange exchange(bootstrap, std::move(cards), std::move(listener));
   Verdict verdict = exchange.send(mine);
   if (verdict.code == static_cast<std::int32_t>(ErrorCode::ok)) {
     verdict = exchange.receive(mine, deadline, cancel->get());

@@ -17,6 +17,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -63,10 +64,12 @@ class TcpBootstrap final : public Bootstrap {
       : rank_(rendezvous.rank),
         size_(rendezvous.size),
         flag_(std::make_shared<AbortFlag>()),
+        survivor_flag_(std::make_shared<AbortFlag>()),
         hub_(std::move(hub)),
         connection_(std::move(connection)),
         wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     if (!wake_.valid()) throw Error(ErrorCode::out_of_memory, "no file descriptor for the rendezvous (eventfd)");
+    for (int other = 0; other < size_; ++other) departures_.push_back(std::make_shared<AbortFlag>());
     thread_ = start_background_thread([this] { serve(); });
   }
   TcpBootstrap(const TcpBootstrap&) = delete;
@@ -85,6 +88,12 @@ class TcpBootstrap final : public Bootstrap {
   [[nodiscard]] int size() const noexcept override { return size_; }
   [[nodiscard]] bool one_process() const noexcept override { return false; }
   [[nodiscard]] const std::shared_ptr<AbortFlag>& abort_flag() const noexcept override { return flag_; }
+  [[nodiscard]] const std::shared_ptr<AbortFlag>& survivor_flag() const noexcept override { return survivor_flag_; }
+  std::shared_ptr<AbortFlag> departure_flag(int rank) override { return departures_[static_cast<std::size_t>(rank)]; }
+  std::shared_ptr<AbortFlag> call_flag(const std::string& key) override {
+    const std::lock_guard lock(mutex_);
+    return calls_.of(key);
+  }
 
   void all_gather(const void* mine, void* all, std::size_t bytes, std::string_view purpose,
                   std::chrono::nanoseconds timeout) override {
@@ -103,8 +112,8 @@ class TcpBootstrap final : public Bootstrap {
     if (!changed_.wait_until(lock, deadline, answered)) {
       send(MessageKind::withdraw, {});
       if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
-        // Whether the others have this rank's part is unknown: nothing can follow it.
-        flag_->raise("rank 0: it does not answer");
+        lock.unlock();
+        lose_rank_0("rank 0: it does not answer");
         throw_timeout(purpose, "0", timeout);
       }
     }
@@ -123,11 +132,40 @@ class TcpBootstrap final : public Bootstrap {
     throw Error(ErrorCode::unsupported, diagnostics::format("{}: objects cannot be shared between processes", purpose));
   }
 
+  Attendance assemble(AssemblyRequest request, std::chrono::nanoseconds timeout, AbortFlag& cancel) override {
+    const Clock::time_point deadline = deadline_after(timeout);
+    const auto watch = cancel.watch([this] { wake(); });
+    std::unique_lock lock(mutex_);
+    throw_if_raised(*survivor_flag_, request.purpose);
+    std::optional<AssemblyAnswer>& place = assembled_[request.key];
+    const auto answered = [&] { return place.has_value() || survivor_flag_->raised() || left_ == 0; };
+    send(MessageKind::attend, encode(request));
+    if (!changed_.wait_until(lock, deadline, [&] { return answered() || cancel.raised(); }) || !answered()) {
+      send(MessageKind::stop, request.key, cancel.raised() ? 0 : 1);
+      if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
+        lock.unlock();
+        lose_rank_0("rank 0: it does not answer");
+        lock.lock();
+      }
+    }
+    const std::optional<AssemblyAnswer> answer = std::move(place);
+    assembled_.erase(request.key);
+    lock.unlock();
+    // Where the assembly has closed with this rank, it must know.
+    if (!answer || answer->code != ErrorCode::ok) {
+      throw_if_raised(*survivor_flag_, request.purpose);
+      throw_if_raised(cancel, request.purpose);
+    }
+    if (!answer) throw Error(ErrorCode::aborted, diagnostics::format("{}: rank 0 has left", request.purpose));
+    throw_unless_met(*answer, request.purpose, timeout);
+    return *answer->attendance;
+  }
+
   void abort(std::string_view reason) override {
-    const std::lock_guard lock(mutex_);
-    if (flag_->raised()) return;
+    if (survivor_flag_->raised()) return;
     const std::string text = diagnostics::format("rank {}: {}", rank_, reason.substr(0, kMaxTextBytes / 2));
-    flag_->raise(text);
+    end(text);
+    const std::lock_guard lock(mutex_);
     send(MessageKind::abort, text);
     changed_.notify_all();
   }
@@ -144,15 +182,34 @@ class TcpBootstrap final : public Bootstrap {
   }
 
   // With the mutex held.
-  void send(MessageKind kind, std::string_view payload) {
+  void send(MessageKind kind, std::string_view payload) { send(kind, payload, sequence_); }
+  void send(MessageKind kind, std::string_view payload, std::uint64_t sequence) {
     outgoing_.push_back(make_packet(
-        {.kind = static_cast<std::uint16_t>(kind), .world_size = size_, .rank = rank_, .sequence = sequence_},
-        payload));
+        {.kind = static_cast<std::uint16_t>(kind), .world_size = size_, .rank = rank_, .sequence = sequence}, payload));
     ::eventfd_write(wake_.get(), 1);
   }
 
+  // Without the mutex: the flags' watchers may take it.
+  void end(std::string_view reason) {
+    survivor_flag_->raise(reason);
+    flag_->raise(reason);
+  }
+  // Whether the others have this rank's part is unknown: nothing can follow it.
+  void lose_rank_0(std::string_view reason) {
+    departures_.front()->raise(reason);
+    end(reason);
+  }
+  // So that whoever has looked at a flag before it was raised is waiting now.
+  void wake() {
+    { const std::lock_guard lock(mutex_); }
+    changed_.notify_all();
+  }
+
+  static void throw_if_raised(const AbortFlag& flag, std::string_view purpose) {
+    if (flag.raised()) throw Error(ErrorCode::aborted, diagnostics::format("{}: {}", purpose, flag.reason()));
+  }
   void throw_if_ended(std::string_view purpose) const {
-    if (flag_->raised()) throw Error(ErrorCode::aborted, diagnostics::format("{}: {}", purpose, flag_->reason()));
+    throw_if_raised(*flag_, purpose);
     if (left_ >= 0) throw Error(ErrorCode::aborted, diagnostics::format("{}: rank {} has left", purpose, left_));
   }
 
@@ -179,9 +236,20 @@ class TcpBootstrap final : public Bootstrap {
       open = connection_.read_some() && open;
       open = take_in() && open;
     }
+    if (!has_left(0)) lose_rank_0("rank 0: its process has gone");
+    wake();
+  }
+
+  [[nodiscard]] bool has_left(int rank) {
     const std::lock_guard lock(mutex_);
-    if (left_ != 0) flag_->raise("rank 0: its process has gone");
-    changed_.notify_all();
+    return left_ == rank;
+  }
+
+  void note_departure(int rank) {
+    if (rank < 0 || rank >= size_) return;
+    const std::string reason = diagnostics::format("rank {}: its process has gone", rank);
+    departures_[static_cast<std::size_t>(rank)]->raise(reason);
+    flag_->raise(reason);
   }
 
   void wait_for_events(Clock::time_point deadline) {
@@ -199,38 +267,61 @@ class TcpBootstrap final : public Bootstrap {
     while (true) {
       const Connection::Next next = connection_.next(message);
       if (next != Connection::Next::message) return next == Connection::Next::none;
-      const std::lock_guard lock(mutex_);
       switch (message.kind()) {
-        case MessageKind::gathered:
-        case MessageKind::mismatch:
-        case MessageKind::withdrawn:
-          reply_ = std::move(message);
-          break;
         case MessageKind::abort:
-          flag_->raise(message.text());
+          end(message.text());
           break;
-        case MessageKind::leave:
-          // Rank 0's leave is remembered above others': its connection closes next.
-          if (left_ < 0 || message.header.rank == 0) left_ = message.header.rank;
+        case MessageKind::gone:
+          note_departure(message.header.rank);
+          break;
+        case MessageKind::called:
+          call_flag(std::string(message.text()))->raise(call_reason(message.header.rank));
           break;
         default:
-          return false;
+          if (!take_reply(message)) return false;
       }
-      changed_.notify_all();
+      wake();
+    }
+  }
+
+  bool take_reply(Message& message) {
+    const std::lock_guard lock(mutex_);
+    switch (message.kind()) {
+      case MessageKind::gathered:
+      case MessageKind::mismatch:
+      case MessageKind::withdrawn:
+        reply_ = std::move(message);
+        return true;
+      case MessageKind::assembled:
+        if (std::optional<AssemblyAnswer> answer = decode_answer(message.text())) {
+          const auto place = assembled_.find(answer->key);
+          if (place != assembled_.end()) place->second = std::move(answer);
+        }
+        return true;
+      case MessageKind::leave:
+        // Rank 0's leave is remembered above others': its connection closes next.
+        if (left_ < 0 || message.header.rank == 0) left_ = message.header.rank;
+        return true;
+      default:
+        return false;
     }
   }
 
   const int rank_;
   const int size_;
   const std::shared_ptr<AbortFlag> flag_;
-  HubThread hub_;          // destroyed after the connection, whose end ends it
-  Connection connection_;  // of the thread alone
-  FileDescriptor wake_;    // written whenever there is something to send
+  const std::shared_ptr<AbortFlag> survivor_flag_;
+  std::vector<std::shared_ptr<AbortFlag>> departures_;  // [rank]
+  HubThread hub_;                                       // destroyed after the connection, whose end ends it
+  Connection connection_;                               // of the thread alone
+  FileDescriptor wake_;                                 // written whenever there is something to send
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Packet> outgoing_;
   std::optional<Message> reply_;
+  std::map<std::string, std::optional<AssemblyAnswer>> assembled_;  // by key, of those who wait
+  CallFlags calls_;
   std::uint64_t sequence_ = 0;  // of completed collectives
   int left_ = -1;               // a rank that has left
   bool leaving_ = false;

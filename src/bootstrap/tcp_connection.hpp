@@ -15,7 +15,7 @@
 namespace railyard::bootstrap {
 
 inline constexpr std::uint32_t kWireMagic = 0x31425952;  // "RYB1"
-inline constexpr std::uint16_t kWireVersion = 1;
+inline constexpr std::uint16_t kWireVersion = 2;
 inline constexpr std::size_t kMaxBlockBytes = std::size_t{64} << 20;  // what a rank may bring to one collective
 inline constexpr std::size_t kMaxTextBytes = std::size_t{64} << 10;   // longer purposes and reasons are cut
 
@@ -31,7 +31,12 @@ enum class MessageKind : std::uint16_t {
   withdrawn,   // hub -> rank: sequence; text: the ranks that have not arrived; before `welcome`, a line break and
                // why the last stranger was refused
   abort,       // either way: text: which rank, and why
-  leave,  // either way: `rank` ends in order. Before `welcome`, from rank 0: text: the ranks it no longer waits for
+  leave,      // either way: `rank` ends in order. Before `welcome`, from rank 0: text: the ranks it no longer waits for
+  gone,       // hub -> rank: the process of `rank` has gone
+  attend,     // rank -> hub: an assembly's request
+  stop,       // rank -> hub: text: the assembly's key. `sequence` is 1: its deadline has passed; 0: it gives up
+  assembled,  // hub -> rank: the assembly's answer, one for each `attend`
+  called,     // hub -> rank: `rank` has come to the majority assembly of the key in the text
 };
 
 /// Stands before every payload, little-endian. Its layout and magic are the same in every version.

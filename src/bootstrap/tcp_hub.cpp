@@ -51,7 +51,8 @@ TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> l
       listener_(std::move(listener)),
       ranks_(static_cast<std::size_t>(size), nullptr),
       has_left_(static_cast<std::size_t>(size), false),
-      parts_(static_cast<std::size_t>(size)) {
+      parts_(static_cast<std::size_t>(size)),
+      assemblies_(size) {
   peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(own_end), kMaxHelloBytes),
                                                .origin = "rank 0's process",
                                                .hello_deadline = Clock::now() + kHelloTimeout,
@@ -138,6 +139,11 @@ void TcpHub::handle(Peer& peer, Message& message) {
       return contribute(peer, message);
     case MessageKind::withdraw:
       return stage_ == Stage::joining ? take_hello_back(peer) : withdraw(peer, message.header.sequence);
+    case MessageKind::attend:
+      return attend(peer, message);
+    case MessageKind::stop:
+      assemblies_.stop(peer.rank, std::string(message.text()), message.header.sequence == 1);
+      return pass_on_assemblies();
     case MessageKind::abort:
       return end(peer.rank, message.text());
     case MessageKind::leave:
@@ -250,6 +256,24 @@ void TcpHub::withdraw(Peer& peer, std::uint64_t sequence) {
   }
 }
 
+void TcpHub::attend(Peer& peer, const Message& message) {
+  if (stage_ == Stage::ended) return;
+  std::optional<AssemblyRequest> request = decode_request(message.text());
+  if (stage_ != Stage::running || !request || !assemblies_.attend(peer.rank, std::move(*request))) return close(peer);
+  pass_on_assemblies();
+}
+
+void TcpHub::pass_on_assemblies() {
+  for (const auto& [rank, answer] : assemblies_.take_answers()) {
+    Peer* const to = ranks_[static_cast<std::size_t>(rank)];
+    if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::assembled, rank), encode(answer)));
+  }
+  for (const Assemblies::Call& call : assemblies_.take_calls()) {
+    Peer* const to = ranks_[static_cast<std::size_t>(call.to)];
+    if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::called, call.by), call.key));
+  }
+}
+
 void TcpHub::take_hello_back(Peer& peer) {
   const std::string missing = missing_ranks(size_, [&](std::size_t rank) { return ranks_[rank] == nullptr; });
   peer.connection.queue(make_packet(header(MessageKind::withdrawn), missing + '\n' + last_refusal_));
@@ -266,12 +290,11 @@ void TcpHub::close(Peer& peer) {
   if (peer.rank < 0) return;
   ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
   if (stage_ == Stage::joining) return;
-  if (peer.left) {
-    has_left_[static_cast<std::size_t>(peer.rank)] = true;
-    if (peer.rank != 0) broadcast(make_packet(header(MessageKind::leave, peer.rank)), nullptr);
-  } else {
-    end(peer.rank, diagnostics::format("rank {}: its process has gone", peer.rank));
-  }
+  has_left_[static_cast<std::size_t>(peer.rank)] = true;
+  const MessageKind how = peer.left ? MessageKind::leave : MessageKind::gone;
+  if (peer.rank != 0) broadcast(make_packet(header(how, peer.rank)), nullptr);
+  assemblies_.remove(peer.rank);
+  pass_on_assemblies();
 }
 
 void TcpHub::end(int rank, std::string_view reason) {

@@ -2,6 +2,7 @@
 // The centre of the star: a thread of rank 0's process that every rank, rank 0 too, speaks to through a socket.
 #pragma once
 
+#include "bootstrap/assembly.hpp"
 #include "bootstrap/deadline.hpp"
 #include "bootstrap/tcp_connection.hpp"
 #include "diagnostics/log.hpp"
@@ -15,10 +16,11 @@
 
 namespace railyard::bootstrap {
 
-/// Joins `size` ranks, runs their collectives one after another, passes aborts on, and tells everyone when a rank's
-/// process has gone. It has no deadline of its own: each rank withdraws at its own. A connection that does not present
-/// itself as a missing rank of this world is refused with a text that says why, whenever it comes, and logged. Ranks
-/// that have left, and all once the world has ended, are sent away without one: they come for the next world.
+/// Joins `size` ranks, runs their collectives one after another and their assemblies beside them, passes aborts on, and
+/// tells everyone when a rank's process has gone: the assemblies go on without it. It has no deadline of its own: each
+/// rank withdraws at its own. A connection that does not present itself as a missing rank of this world is refused with
+/// a text that says why, whenever it comes, and logged. Ranks that have left or gone, and all once the world has ended,
+/// are sent away without one: they come for the next world.
 class TcpHub {
  public:
   /// `own_end`: the other end is rank 0's. `listener`: where the others connect; may be invalid if size is 1. Who does
@@ -59,6 +61,8 @@ class TcpHub {
   void refuse(Peer& peer, std::string reason);
   void contribute(Peer& peer, Message& message);
   void withdraw(Peer& peer, std::uint64_t sequence);
+  void attend(Peer& peer, const Message& message);
+  void pass_on_assemblies();
   void take_hello_back(Peer& peer);
   void complete();
   void close(Peer& peer);
@@ -74,11 +78,12 @@ class TcpHub {
   Clock::time_point accept_after_{};
   std::vector<std::unique_ptr<Peer>> peers_;
   std::vector<Peer*> ranks_;    // [rank], null: not connected, or gone
-  std::vector<bool> has_left_;  // [rank], in order
+  std::vector<bool> has_left_;  // [rank], or gone
   Stage stage_ = Stage::joining;
   std::string last_refusal_;
   std::uint64_t sequence_ = 0;
   std::vector<Part> parts_;  // [rank]
+  Assemblies assemblies_;
   bool finished_ = false;
 };
 

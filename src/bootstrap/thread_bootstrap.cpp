@@ -14,6 +14,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -40,7 +41,7 @@ struct Round {
 class Hub {
  public:
   Hub(int size, std::vector<std::weak_ptr<Bootstrap>> earlier)
-      : size_(size), flag_(std::make_shared<AbortFlag>()), earlier_(std::move(earlier)) {}
+      : size_(size), flag_(std::make_shared<AbortFlag>()), earlier_(std::move(earlier)), assemblies_(size) {}
 
   /// Calls `read(parts)` once every rank has brought its part. `sequence` counts this rank's completed collectives;
   /// unchanged by one that fails before completion.
@@ -70,13 +71,45 @@ class Hub {
                                     std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count()));
   }
 
-  void abort(std::string_view reason) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (flag_->raised()) return;
-      flag_->raise(reason);
+  Attendance assemble(int rank, AssemblyRequest request, std::chrono::nanoseconds timeout, AbortFlag& cancel) {
+    const std::string purpose = request.purpose;
+    const std::string key = request.key;
+    const Clock::time_point deadline = deadline_after(timeout);
+    const auto watch = cancel.watch([this] { wake(); });
+    std::unique_lock lock(mutex_);
+    throw_if_aborted(purpose);
+    if (!assemblies_.attend(rank, std::move(request))) {
+      throw Error(ErrorCode::invalid_argument, diagnostics::format("{}: not an assembly of this world", purpose));
     }
-    changed_.notify_all();
+    std::optional<AssemblyAnswer>& answer = answers_[{rank, key}];
+    const auto ended = [&] { return answer.has_value() || flag_->raised() || cancel.raised(); };
+    deliver(lock);
+    changed_.wait_until(lock, deadline, ended);
+    if (!answer) {
+      assemblies_.stop(rank, key, !flag_->raised() && !cancel.raised());
+      deliver(lock);
+    }
+    const AssemblyAnswer mine = std::move(*answer);
+    answers_.erase({rank, key});
+    lock.unlock();
+    // Where the assembly has closed with this rank, it must know.
+    if (mine.code != ErrorCode::ok) throw_if_aborted(purpose);
+    if (mine.code != ErrorCode::ok && cancel.raised()) {
+      throw Error(ErrorCode::aborted, diagnostics::format("{}: {}", purpose, cancel.reason()));
+    }
+    throw_unless_met(mine, purpose, timeout);
+    return *mine.attendance;
+  }
+
+  [[nodiscard]] std::shared_ptr<AbortFlag> call_flag(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    return calls_.of(key);
+  }
+
+  void abort(std::string_view reason) {
+    if (flag_->raised()) return;
+    flag_->raise(reason);
+    wake();
     for (const std::weak_ptr<Bootstrap>& earlier : earlier_) {
       if (const std::shared_ptr<Bootstrap> alive = earlier.lock()) alive->abort(reason);
     }
@@ -86,6 +119,27 @@ class Hub {
   [[nodiscard]] const std::shared_ptr<AbortFlag>& flag() const noexcept { return flag_; }
 
  private:
+  // So that whoever has looked at a flag before it was raised is waiting now.
+  void wake() {
+    { const std::lock_guard lock(mutex_); }
+    changed_.notify_all();
+  }
+
+  // Hands out what the assemblies have decided. Flags are raised without the lock: their watchers may take it.
+  void deliver(std::unique_lock<std::mutex>& lock) {
+    for (auto& [rank, answer] : assemblies_.take_answers()) {
+      const std::string key = answer.key;
+      answers_[{rank, key}] = std::move(answer);
+    }
+    changed_.notify_all();
+    const std::vector<Assemblies::Call> calls = assemblies_.take_calls();
+    if (calls.empty()) return;
+    const std::shared_ptr<AbortFlag> called = calls_.of(calls.front().key);
+    lock.unlock();
+    called->raise(call_reason(calls.front().by));
+    lock.lock();
+  }
+
   Round& contribute(int rank, std::uint64_t sequence, Part mine) {
     Round& round = rounds_.try_emplace(sequence, size_).first->second;
     mine.arrived = true;
@@ -123,6 +177,9 @@ class Hub {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::map<std::uint64_t, Round> rounds_;
+  Assemblies assemblies_;
+  CallFlags calls_;
+  std::map<std::pair<int, std::string>, std::optional<AssemblyAnswer>> answers_;  // by rank and key
 };
 
 class ThreadBootstrap final : public Bootstrap {
@@ -157,6 +214,11 @@ class ThreadBootstrap final : public Bootstrap {
     });
     return all;
   }
+
+  Attendance assemble(AssemblyRequest request, std::chrono::nanoseconds timeout, AbortFlag& cancel) override {
+    return hub_->assemble(rank_, std::move(request), timeout, cancel);
+  }
+  std::shared_ptr<AbortFlag> call_flag(const std::string& key) override { return hub_->call_flag(key); }
 
   void abort(std::string_view reason) override { hub_->abort(reason); }
   [[nodiscard]] const std::shared_ptr<AbortFlag>& abort_flag() const noexcept override { return hub_->flag(); }

@@ -39,6 +39,10 @@ std::string_view code_name(ErrorCode code) noexcept {
       return "RY-ENVIRONMENT";
     case ErrorCode::rank_failed:
       return "RY-RANK-FAILED";
+    case ErrorCode::masked:
+      return "RY-MASKED";
+    case ErrorCode::no_majority:
+      return "RY-NO-MAJORITY";
   }
   return "unknown code";
 }

@@ -97,6 +97,18 @@ std::string_view name(ReductionOrder order) noexcept {
 
 std::string_view name(OverflowPolicy policy) noexcept { return policy == OverflowPolicy::error ? "error" : "drop"; }
 
+std::string_view name(TimeoutPolicy policy) noexcept {
+  switch (policy) {
+    case TimeoutPolicy::error:
+      return "error";
+    case TimeoutPolicy::mask:
+      return "mask";
+    case TimeoutPolicy::wait:
+      return "wait";
+  }
+  return "?";
+}
+
 std::string_view name(Tail tail) noexcept {
   switch (tail) {
     case Tail::untouched:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "routing/entries.hpp"
 
+#include <algorithm>
+
 namespace railyard::routing {
 namespace {
 
@@ -62,6 +64,20 @@ void scan_mask(const ConstTensorView& mask, std::int64_t num_tokens, const Place
       *target++ = sends ? rank : -1;
       rank_counts[rank] += sends;
     }
+  }
+}
+
+void leave_out_ranks(const std::vector<bool>& takes_part, const Placement& placement, Entries& entries) {
+  for (std::int32_t& target : entries.target) {
+    if (target < 0) continue;
+    const int rank = entries.from_mask ? target : placement.rank_of(target);
+    if (!takes_part[static_cast<std::size_t>(rank)]) target = -1;
+  }
+  for (int rank = 0; rank < placement.num_ranks(); ++rank) {
+    if (takes_part[static_cast<std::size_t>(rank)]) continue;
+    const auto first = entries.counts.begin() + placement.first_expert(rank);
+    std::fill_n(first, placement.local_experts(rank), 0);
+    entries.counts[static_cast<std::size_t>(placement.num_experts()) + static_cast<std::size_t>(rank)] = 0;
   }
 }
 

@@ -41,4 +41,7 @@ void scan_ids(const ConstTensorView& ids, std::int64_t num_tokens, const Placeme
 /// `mask`: uint8 `[>= num_tokens, ranks]`, contiguous.
 void scan_mask(const ConstTensorView& mask, std::int64_t num_tokens, const Placement& placement, Entries& entries);
 
+/// Entries for ranks that are not `takes_part` [ranks] become -1, and are counted nowhere.
+void leave_out_ranks(const std::vector<bool>& takes_part, const Placement& placement, Entries& entries);
+
 }  // namespace railyard::routing

@@ -16,9 +16,9 @@
 namespace railyard::symmetric_memory {
 namespace {
 
-[[noreturn]] void throw_refused(std::size_t rank, std::size_t bytes) {
-  throw Error(ErrorCode::out_of_memory,
-              diagnostics::format("rank {} could not allocate a heap of {} bytes", rank, bytes));
+[[noreturn]] void throw_refused(const bootstrap::Bootstrap& bootstrap, std::size_t rank, std::size_t bytes) {
+  throw Error(ErrorCode::out_of_memory, diagnostics::format("rank {} could not allocate a heap of {} bytes",
+                                                            bootstrap.rank_in_world(static_cast<int>(rank)), bytes));
 }
 
 // What an action throws. The peers wait for this rank's answer: they are told first.
@@ -92,7 +92,7 @@ void SymmetricHeap::share_in_process(bootstrap::Bootstrap& bootstrap, std::size_
   heaps_ = bootstrap.share(own_, "mapping heaps", timeout);
   if (refusal) std::rethrow_exception(refusal);
   for (std::size_t rank = 0; rank < heaps_.size(); ++rank) {
-    if (!heaps_[rank]) throw_refused(rank, bytes);
+    if (!heaps_[rank]) throw_refused(bootstrap, rank, bytes);
     bases_.push_back(std::static_pointer_cast<Heap>(heaps_[rank])->base());
   }
 }
@@ -107,7 +107,7 @@ void SymmetricHeap::share_between_processes(bootstrap::Bootstrap& bootstrap, std
   const std::vector<std::vector<SharedPart>> parts = exchange_parts(bootstrap, mine, timeout);
   if (refusal) std::rethrow_exception(refusal);
   for (std::size_t rank = 0; rank < parts.size(); ++rank) {
-    if (parts[rank].empty()) throw_refused(rank, bytes);
+    if (parts[rank].empty()) throw_refused(bootstrap, rank, bytes);
   }
   refusal = refusal_of([&] {
     for (std::size_t rank = 0; rank < parts.size(); ++rank) {
@@ -123,11 +123,19 @@ void SymmetricHeap::share_between_processes(bootstrap::Bootstrap& bootstrap, std
   for (std::size_t rank = 0; rank < parts.size(); ++rank) {
     if (all_mapped[rank] == 0) {
       throw Error(ErrorCode::out_of_memory,
-                  diagnostics::format("rank {} could not map the heaps of {} ranks, of up to {} bytes each", rank,
-                                      parts.size(), own_->limit()));
+                  diagnostics::format("rank {} could not map the heaps of {} ranks, of up to {} bytes each",
+                                      bootstrap.rank_in_world(static_cast<int>(rank)), parts.size(), own_->limit()));
     }
     bases_.push_back(mappings_[rank] ? mappings_[rank]->base() : own_->base());
   }
+}
+
+void SymmetricHeap::number_as(const std::vector<int>& members, int num_ranks) {
+  std::vector<std::byte*> by_rank(static_cast<std::size_t>(num_ranks));
+  for (std::size_t index = 0; index < members.size(); ++index) {
+    by_rank[static_cast<std::size_t>(members[index])] = bases_[index];
+  }
+  bases_ = std::move(by_rank);
 }
 
 void SymmetricHeap::prepare_growth(bootstrap::Bootstrap& bootstrap, std::size_t bytes,

@@ -32,7 +32,11 @@ class SymmetricHeap {
                 std::chrono::nanoseconds timeout);
 
   [[nodiscard]] Heap& own() const noexcept { return *own_; }
+  /// Null for a rank without a heap.
   [[nodiscard]] std::byte* base(int rank) const noexcept { return bases_[static_cast<std::size_t>(rank)]; }
+  /// From now on `base` takes the numbers of `num_ranks` ranks: those whose heaps these are are `members`, ascending,
+  /// and the others have none.
+  void number_as(const std::vector<int>& members, int num_ranks);
 
   /// Collective: takes memory for `own().grow(bytes)` and maps what the peers took. Throws what Heap::prepare_growth
   /// and PeerMapping::extend throw, once all ranks have shared what they have; the peers are not told.
@@ -46,8 +50,8 @@ class SymmetricHeap {
 
   std::shared_ptr<Heap> own_;
   std::vector<std::byte*> bases_;                       // by rank
-  std::vector<std::shared_ptr<void>> heaps_;            // by rank, in one process
-  std::vector<std::unique_ptr<PeerMapping>> mappings_;  // by rank, between processes; own: null
+  std::vector<std::shared_ptr<void>> heaps_;            // by the bootstrap's rank, in one process
+  std::vector<std::unique_ptr<PeerMapping>> mappings_;  // the same, between processes; own: null
 };
 
 /// Collective: heaps of `bytes`, growing up to `limit`, in host memory, between threads of one process or processes of

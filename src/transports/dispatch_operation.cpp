@@ -70,13 +70,18 @@ void count_delivered_entries(routing::RouteState& state) {
 }  // namespace
 
 DispatchSteps::DispatchSteps(const GroupOptions& options, const Placement& placement, PeerExchange& exchange,
-                             std::shared_ptr<routing::RoutePool> routes, bool compare_all)
+                             std::shared_ptr<routing::RoutePool> routes, bool compare_all, std::uint64_t first_route)
     : options_(options),
       placement_(placement),
       exchange_(exchange),
       routes_(std::move(routes)),
-      compare_all_(compare_all) {
-  sources_.resize(static_cast<std::size_t>(exchange.num_ranks()));
+      compare_all_(compare_all),
+      next_route_(first_route) {
+  const auto num_ranks = static_cast<std::size_t>(exchange.num_ranks());
+  sources_.resize(num_ranks);
+  if (exchange.peers().size() == num_ranks) return;
+  takes_part_.assign(num_ranks, false);
+  for (const int peer : exchange.peers()) takes_part_[static_cast<std::size_t>(peer)] = true;
 }
 
 void DispatchSteps::prepare(DispatchRequest&& request, DispatchOperation& operation) {
@@ -86,7 +91,7 @@ void DispatchSteps::prepare(DispatchRequest&& request, DispatchOperation& operat
   if (call.makes_route()) {
     routing::RouteState* const state = routes_->take();
     operation.route = Route(state);
-    state->id = next_route_id_ + 1;
+    state->id = next_route_;
     state->layout = call.layout;
     state->alignment = call.alignment;
     state->max_tokens = call.num_tokens;
@@ -95,6 +100,7 @@ void DispatchSteps::prepare(DispatchRequest&& request, DispatchOperation& operat
     } else {
       routing::scan_ids(call.targets, call.num_tokens, placement_, state->entries);
     }
+    if (!takes_part_.empty()) routing::leave_out_ranks(takes_part_, placement_, state->entries);
   } else {
     operation.route = call.route;
   }
@@ -159,7 +165,7 @@ void DispatchSteps::lease_blocks(DispatchOperation& operation) {
 }
 
 void DispatchSteps::start(DispatchOperation& operation) {
-  if (operation.request.makes_route()) ++next_route_id_;
+  if (operation.request.makes_route()) ++next_route_;
   operation.turn = exchange_.begin(operation.request.operation);
   exchange_.wait_slot(operation.turn);
 }

@@ -65,9 +65,9 @@ struct DispatchOperation {
 /// The steps, in order: prepare, start, agree, (rows move), finish. One per group; used by the rank's thread.
 class DispatchSteps {
  public:
-  /// `compare_all`: RAILYARD_DEBUG=1.
+  /// `compare_all`: RAILYARD_DEBUG=1. Routes are numbered from `first_route`, the same on all ranks.
   DispatchSteps(const GroupOptions& options, const Placement& placement, PeerExchange& exchange,
-                std::shared_ptr<routing::RoutePool> routes, bool compare_all);
+                std::shared_ptr<routing::RoutePool> routes, bool compare_all, std::uint64_t first_route = 1);
 
   /// Local: scans the ids, leases the blocks to be granted. Never throws for a full heap: that is the notice's to say.
   void prepare(DispatchRequest&& request, DispatchOperation& operation);
@@ -80,6 +80,8 @@ class DispatchSteps {
   /// Once all rows are in place: padding, tail, counts. Ends the operation.
   [[nodiscard]] Dispatched finish(DispatchOperation& operation);
 
+  /// Above every route's of this rank.
+  [[nodiscard]] std::uint64_t next_route() const noexcept { return next_route_; }
   [[nodiscard]] const Placement& placement() const noexcept { return placement_; }
 
  private:
@@ -99,7 +101,8 @@ class DispatchSteps {
   std::vector<routing::SourceCounts> sources_;
   Notice notice_;
   bool compare_all_;
-  std::uint64_t next_route_id_ = 0;
+  std::uint64_t next_route_;
+  std::vector<bool> takes_part_;  // [ranks]; empty: all do
 };
 
 }  // namespace railyard::transports

@@ -6,6 +6,7 @@
 #include <railyard/error.hpp>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace railyard::transports {
@@ -18,13 +19,19 @@ PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_me
                            const PeerExchangeOptions& options, Waiter waiter)
     : rank_(rank),
       num_ranks_(num_ranks),
+      peers_(options.peers),
       heap_(std::move(heap)),
       layout_(ControlLayout::of(num_ranks, options.num_experts, options.num_slots)),
       at_stage_(options.at_stage),
       trace_(options.trace),
       watched_(at_stage_ || trace_),
       waiter_(std::move(waiter)) {
+  if (peers_.empty()) {
+    peers_.resize(static_cast<std::size_t>(num_ranks));
+    std::iota(peers_.begin(), peers_.end(), 0);
+  }
   waiter_.set_trace(trace_);
+  waiter_.set_peers(peers_);
   control_ = heap_->own().allocate(layout_.bytes);
   if (!control_ || control_.state()->offset() != 0) {
     throw Error(ErrorCode::heap_exhausted,
@@ -33,16 +40,23 @@ PeerExchange::PeerExchange(int rank, int num_ranks, std::shared_ptr<symmetric_me
   }
   for (int kind = 0; kind < kNumKinds; ++kind) {
     next_[kind] = {.kind = static_cast<Kind>(kind), .epoch = options.first_epoch + 1};
-    for (int peer = 0; peer < num_ranks; ++peer) {
+    for (const int peer : peers_) {
       layout_.received_word(base(rank), static_cast<Kind>(kind), peer) = options.first_epoch * kSignalStep;
       for (int slot = 0; slot < options.num_slots; ++slot) {
         layout_.mailbox(base(rank), static_cast<Kind>(kind), slot, peer).epoch = options.first_epoch;
       }
     }
   }
-  for (int source = 0; source < num_ranks; ++source) {
+  for (const int source : peers_) {
     layout_.arrived_word(base(rank), source) = options.first_epoch * kSignalStep;
   }
+}
+
+template <typename Visit>
+void PeerExchange::for_each_peer(Visit visit) const {
+  const auto self = std::ranges::lower_bound(peers_, rank_);
+  std::for_each(self, peers_.end(), visit);
+  std::for_each(peers_.begin(), self, visit);
 }
 
 void PeerExchange::tell(Stage stage, const Turn& turn) const {
@@ -74,20 +88,19 @@ void PeerExchange::wait_slot(const Turn& turn) {
 
 void PeerExchange::publish(const Turn& turn, const Notice& notice, std::span<const std::int32_t> counts) {
   enter(Stage::exchange, turn);
-  for (int step = 0; step < num_ranks_; ++step) {
-    const int peer = (rank_ + step) % num_ranks_;
+  for_each_peer([&](int peer) {
     Mailbox& mailbox = layout_.mailbox(base(peer), turn.kind, turn.slot, rank_);
     mailbox.notice = notice;
     std::copy(counts.begin(), counts.end(), mailbox.counts());
     Waiter::store_release(mailbox.epoch, turn.epoch);  // pair: mailbox.epoch
-  }
+  });
 }
 
 void PeerExchange::wait_notices(const Turn& turn, const Descriptor& own) {
   waiter_.wait_for_all(
       {name(own.operation), Stage::exchange, turn.epoch}, turn.epoch,  // pair: mailbox.epoch
       [&](int source) -> std::uint64_t& { return layout_.mailbox(base(rank_), turn.kind, turn.slot, source).epoch; });
-  for (int source = 0; source < num_ranks_; ++source) {
+  for (const int source : peers_) {
     const Descriptor& other = notice(turn, source).descriptor;
     if (other != own) {
       throw Error(ErrorCode::operation_mismatch,
@@ -106,10 +119,9 @@ const std::int32_t* PeerExchange::counts(const Turn& turn, int source) const noe
 }
 
 void PeerExchange::signal_arrival(const Turn&) {
-  for (int step = 0; step < num_ranks_; ++step) {
-    const int peer = (rank_ + step) % num_ranks_;
+  for_each_peer([&](int peer) {
     Waiter::add_release(layout_.arrived_word(base(peer), rank_), kSignalStep);  // pair: dispatch.arrived
-  }
+  });
 }
 
 void PeerExchange::wait_arrivals(const Turn& turn) {
@@ -120,10 +132,9 @@ void PeerExchange::wait_arrivals(const Turn& turn) {
 }
 
 void PeerExchange::signal_received(const Turn& turn) {
-  for (int step = 0; step < num_ranks_; ++step) {
-    const int peer = (rank_ + step) % num_ranks_;
+  for_each_peer([&](int peer) {
     Waiter::add_release(layout_.received_word(base(peer), turn.kind, rank_), kSignalStep);  // pair: received
-  }
+  });
 }
 
 void PeerExchange::wait_received(const Turn& turn) {

@@ -23,10 +23,12 @@
 #include "transports/control_layout.hpp"
 #include "transports/wait.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace railyard::transports {
 
@@ -42,11 +44,13 @@ struct PeerExchangeOptions {
   int num_experts = 0;
   int num_slots = 0;  // max_in_flight
   std::uint64_t first_epoch = 0;
+  std::vector<int> peers = {};               // who takes part, ascending, this rank included; empty: all
   std::function<void(Stage)> at_stage = {};  // tests only
   std::shared_ptr<diagnostics::TraceTrack> trace = {};
 };
 
-/// Used by the rank's thread. Control memory is the first block of the heap.
+/// Used by the rank's thread. Control memory is the first block of the heap, which is fresh: of ranks that take no part
+/// it has zeros, which say no tokens, no capacity and no rows. They are never waited for or written to.
 class PeerExchange {
  public:
   /// Local, but followed by a barrier before the first operation: the words start at `first_epoch`.
@@ -83,17 +87,25 @@ class PeerExchange {
 
   [[nodiscard]] int rank() const noexcept { return rank_; }
   [[nodiscard]] int num_ranks() const noexcept { return num_ranks_; }
+  /// Who takes part, ascending.
+  [[nodiscard]] const std::vector<int>& peers() const noexcept { return peers_; }
+  /// After every epoch of this rank's.
+  [[nodiscard]] std::uint64_t next_epoch() const noexcept { return std::max(next_[0].epoch, next_[1].epoch); }
   [[nodiscard]] symmetric_memory::Heap& heap() const noexcept { return heap_->own(); }
   [[nodiscard]] std::byte* base(int rank) const noexcept { return heap_->base(rank); }
   [[nodiscard]] Waiter& waiter() noexcept { return waiter_; }
   [[nodiscard]] const Waiter& waiter() const noexcept { return waiter_; }
 
  private:
+  /// Calls `visit(peer)` for every peer, this rank first, so that ranks begin with different ones.
+  template <typename Visit>
+  void for_each_peer(Visit visit) const;
   void tell(Stage stage, const Turn& turn) const;
   void tell_trace(Stage stage, const Turn& turn) const;
 
   int rank_;
   int num_ranks_;
+  std::vector<int> peers_;
   std::shared_ptr<symmetric_memory::SymmetricHeap> heap_;
   ControlLayout layout_;
   Lease control_;  // at offset 0 of every heap: its first block

@@ -58,17 +58,6 @@ WaitTotals& of_stage(StageWaits& waits, Stage stage) {
   }
 }
 
-std::string list_missing(int num_ranks, std::uint64_t expected, const std::function<std::uint64_t(int)>& read) {
-  std::string missing;
-  for (int peer = 0; peer < num_ranks; ++peer) {
-    const std::uint64_t seen = read(peer);
-    if (Waiter::reached(seen, expected)) continue;
-    if (!missing.empty()) missing += ", ";
-    missing += diagnostics::format("rank {} (expected {}, seen {})", peer, expected, seen);
-  }
-  return missing;
-}
-
 }  // namespace
 
 // One wait for the peers of `missing_`: charges each with the time until it was seen, or until the wait gave up.
@@ -129,7 +118,7 @@ class Waiter::Charge {
 void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read) {
   const Clock::time_point begin = Clock::now();
   missing_.clear();
-  for (int peer = 0; peer < num_ranks_; ++peer) {
+  for (const int peer : peers_) {
     if (!reached(read(peer), expected)) missing_.push_back(peer);
   }
   if (missing_.empty()) return;
@@ -138,7 +127,7 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected, const Rea
 }
 
 void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, Charge& charge) {
-  bool warned = false;
+  std::chrono::nanoseconds warn_after = timeout_ / 10;
   Backoff backoff;
   do {
     backoff.step();
@@ -146,16 +135,16 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
     throw_if_aborted(site);
     const auto waited = Clock::now() - charge.begin();
     // Before the deadline is looked at: a thread that was not run for long says who was missing all the same.
-    if (!warned && waited >= timeout_ / 10) {
-      warned = true;
-      log_->write(LogLevel::warn,
-                  diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_,
-                                      site.operation, name(site.stage), site.epoch,
-                                      std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(),
-                                      list_missing(num_ranks_, expected, read)));
+    if (waited >= warn_after) {
+      warn(site, waited, expected, read);
+      if (!patient_) {
+        warn_after = std::chrono::nanoseconds::max();
+      } else {
+        warn_after = warn_after < timeout_ ? timeout_ : warn_after + timeout_;
+      }
     }
-    if (waited >= timeout_) {
-      const std::string missing = list_missing(num_ranks_, expected, read);
+    if (waited >= timeout_ && !patient_) {
+      const std::string missing = list_missing(expected, read);
       if (missing.empty()) continue;  // the last one came this instant
       throw Error(
           ErrorCode::timeout,
@@ -164,6 +153,27 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
                               std::chrono::duration_cast<std::chrono::milliseconds>(timeout_).count(), missing));
     }
   } while (!charge.look(expected, read, backoff.cheap()));
+}
+
+void Waiter::warn(const WaitSite& site, std::chrono::nanoseconds waited, std::uint64_t expected,
+                  const Read& read) const {
+  const std::string missing = list_missing(expected, read);
+  if (missing.empty()) return;  // the last one came this instant
+  log_->write(LogLevel::warn,
+              diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_, site.operation,
+                                  name(site.stage), site.epoch,
+                                  std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(), missing));
+}
+
+std::string Waiter::list_missing(std::uint64_t expected, const Read& read) const {
+  std::string missing;
+  for (const int peer : peers_) {
+    const std::uint64_t seen = read(peer);
+    if (reached(seen, expected)) continue;
+    if (!missing.empty()) missing += ", ";
+    missing += diagnostics::format("rank {} (expected {}, seen {})", peer, expected, seen);
+  }
+  return missing;
 }
 
 void Waiter::throw_if_aborted(const WaitSite& site) const {

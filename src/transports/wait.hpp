@@ -15,6 +15,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <numeric>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -33,27 +35,33 @@ class Waiter {
   Waiter(int rank, int num_ranks, std::chrono::nanoseconds timeout, std::shared_ptr<bootstrap::AbortFlag> world_abort,
          std::shared_ptr<bootstrap::AbortFlag> group_abort, std::shared_ptr<diagnostics::Log> log)
       : rank_(rank),
-        num_ranks_(num_ranks),
+        peers_(static_cast<std::size_t>(num_ranks)),
         timeout_(timeout),
         world_abort_(std::move(world_abort)),
         group_abort_(std::move(group_abort)),
         log_(std::move(log)) {
-    statistics_.peers.resize(static_cast<std::size_t>(num_ranks));
-    missing_.reserve(static_cast<std::size_t>(num_ranks));
+    std::iota(peers_.begin(), peers_.end(), 0);
+    statistics_.peers.resize(peers_.size());
+    missing_.reserve(peers_.size());
   }
+
+  /// Whom to wait for, this rank included; first all.
+  void set_peers(std::vector<int> peers) { peers_ = std::move(peers); }
+  /// Waits end with their peers, not with the deadline: each deadline that passes is a warning that names the missing.
+  void set_patient(bool patient) noexcept { patient_ = patient; }
 
   void set_timeout(std::chrono::nanoseconds timeout) noexcept { timeout_ = timeout; }
   [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
   /// Waits of the slow path become events within the stage that the track is in.
   void set_trace(std::shared_ptr<diagnostics::TraceTrack> trace) noexcept { trace_ = std::move(trace); }
 
-  /// Returns when `word(peer)` has reached `expected` for every peer, by signed difference. Each word is read with
-  /// acquire. Spins briefly, then yields, then sleeps: ranks may outnumber cores. Throws RY-TIMEOUT naming operation,
-  /// stage, epoch and the missing peers with what was seen, or RY-ABORTED. At a tenth of the deadline it logs a
-  /// warning. Only a wait that does not find everyone there looks at a clock, and is counted (statistics()).
+  /// Returns when `word(peer)` has reached `expected` for every one of the peers, by signed difference. Each word is
+  /// read with acquire. Spins briefly, then yields, then sleeps: ranks may outnumber cores. Throws RY-TIMEOUT naming
+  /// operation, stage, epoch and the missing peers with what was seen, or RY-ABORTED. At a tenth of the deadline it
+  /// logs a warning. Only a wait that does not find everyone there looks at a clock, and is counted (statistics()).
   template <typename Word>
   void wait_for_all(const WaitSite& site, std::uint64_t expected, Word word) {
-    for (int peer = 0; peer < num_ranks_; ++peer) {
+    for (const int peer : peers_) {
       if (!reached(load_acquire(word(peer)), expected)) {
         return wait_slowly(site, expected, [&](int index) { return load_acquire(word(index)); });
       }
@@ -61,6 +69,8 @@ class Waiter {
   }
 
   [[nodiscard]] const WaitStatistics& statistics() const noexcept { return statistics_; }
+  /// Counts on from there.
+  void set_statistics(WaitStatistics statistics) { statistics_ = std::move(statistics); }
 
   static void store_release(std::uint64_t& word, std::uint64_t value) noexcept {
     diagnostics::random_delay();
@@ -84,14 +94,17 @@ class Waiter {
   void wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read);
   void wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, Charge& charge);
   void throw_if_aborted(const WaitSite& site) const;
+  void warn(const WaitSite& site, std::chrono::nanoseconds waited, std::uint64_t expected, const Read& read) const;
+  [[nodiscard]] std::string list_missing(std::uint64_t expected, const Read& read) const;
 
   int rank_;
-  int num_ranks_;
+  std::vector<int> peers_;
   std::chrono::nanoseconds timeout_;
   std::shared_ptr<bootstrap::AbortFlag> world_abort_;
   std::shared_ptr<bootstrap::AbortFlag> group_abort_;
   std::shared_ptr<diagnostics::Log> log_;
   std::shared_ptr<diagnostics::TraceTrack> trace_;  // or null
+  bool patient_ = false;
   WaitStatistics statistics_;
   std::vector<int> missing_;  // of the wait under way
 };

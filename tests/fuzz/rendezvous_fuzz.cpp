@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whatever strangers say to rank 0, the world forms, and its ranks gather; whatever a rank that knows the secret says
 // after its welcome, rank 0 gets an answer or an error.
+#include "bootstrap/assembly.hpp"
 #include "bootstrap/tcp_bootstrap.hpp"
 #include "bootstrap/tcp_connection.hpp"
 #include "bootstrap/tcp_socket.hpp"
@@ -34,7 +35,15 @@ TcpRendezvous rendezvous_of(int rank, std::uint16_t port) {
 std::string message_of(Input& input) {
   std::string payload = input.text(40);
   if (input.flag()) return payload;
-  MessageHeader header{.kind = static_cast<std::uint16_t>(input.between(0, 12)),
+  if (input.between(0, 3) == 0) {  // an assembly that may be right
+    AssemblyRequest request;
+    request.key = payload.substr(0, 3);
+    for (int count = input.between(0, 3); count > 0; --count) request.members.push_back(input.between(-1, 3));
+    request.quorum = static_cast<Quorum>(input.between(0, 2));
+    payload = encode(request);
+    payload.resize(payload.size() - static_cast<std::size_t>(input.between(0, 3)));
+  }
+  MessageHeader header{.kind = static_cast<std::uint16_t>(input.between(0, 16)),
                        .world_size = input.between(1, 3),
                        .rank = input.between(-1, 2),
                        .sequence = static_cast<std::uint64_t>(input.between(0, 2))};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Faults of a process in the middle of a job: the others get one clear error in time, what they had before is right,
-// and nothing hangs.
+// those that may go on do, with the right results, and nothing hangs.
 //   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
 //   RAILYARD_TEST_CASES  how many faults
 #include "api/test_hooks.hpp"
@@ -40,6 +40,7 @@ using namespace std::chrono_literals;
 constexpr auto kDeadline = 3s;
 constexpr auto kPatience = 60s;
 constexpr auto kSlack = 20s;
+constexpr auto kRollCall = 2s;  // of survivors who know that one of them is missing
 #if defined(RAILYARD_SANITIZED)
 constexpr std::uint64_t kCases = 24;
 #else
@@ -75,6 +76,12 @@ struct Case {
            std::string(railyard::name(layout));
   }
 
+  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, and with an exception
+  /// the rank ends the world.
+  [[nodiscard]] bool others_go_on() const {
+    return victim != 0 && (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
+  }
+
   Random random;
   int ranks;
   int victim;
@@ -86,13 +93,14 @@ struct Case {
   std::string text;
 };
 
-/// When the fault happened, and when the last survivor was told, for all processes to see.
+/// When the fault happened, when the last survivor was told, and when it worked again, for all processes to see.
 struct Shared {
   std::atomic<std::int64_t> fault_ns{0};
   std::atomic<std::int64_t> slowest_ns{0};
+  std::atomic<std::int64_t> recovered_ns{0};
 
-  void told_after(std::int64_t ns) {
-    for (std::int64_t seen = slowest_ns.load(); ns > seen && !slowest_ns.compare_exchange_weak(seen, ns);) {
+  static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
+    for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
     }
   }
 };
@@ -101,16 +109,22 @@ struct Shared {
 struct Waits {
   std::array<std::int64_t, kFaultNames.size()> faults{};
   std::array<std::chrono::nanoseconds, kFaultNames.size()> slowest{};
+  std::array<std::int64_t, kFaultNames.size()> recoveries{};
+  std::array<std::chrono::nanoseconds, kFaultNames.size()> recovered{};
 
-  void add(Fault fault, std::chrono::nanoseconds wait) {
-    const auto index = static_cast<std::size_t>(fault);
+  void add(const Case& chaos, const Shared& shared) {
+    const auto index = static_cast<std::size_t>(chaos.fault);
     ++faults[index];
-    slowest[index] = std::max(slowest[index], wait);
+    slowest[index] = std::max(slowest[index], std::chrono::nanoseconds(shared.slowest_ns.load()));
+    recoveries[index] += chaos.others_go_on() ? 1 : 0;
+    recovered[index] = std::max(recovered[index], std::chrono::nanoseconds(shared.recovered_ns.load()));
   }
   void print() const {
     for (std::size_t index = 0; index < kFaultNames.size(); ++index) {
-      std::printf("%-13s %3lld faults, slowest survivor told after %.1f ms\n", kFaultNames[index],
-                  static_cast<long long>(faults[index]), 1e-6 * static_cast<double>(slowest[index].count()));
+      std::printf("%-13s %3lld faults, slowest survivor told after %.1f ms; %3lld recoveries, the slowest by %.1f ms\n",
+                  kFaultNames[index], static_cast<long long>(faults[index]),
+                  1e-6 * static_cast<double>(slowest[index].count()), static_cast<long long>(recoveries[index]),
+                  1e-6 * static_cast<double>(recovered[index].count()));
     }
   }
 };
@@ -138,9 +152,11 @@ void commit(Fault fault, Shared& shared) {
   }
 }
 
-/// What a survivor may be told: by the protocol's deadline, or by the rendezvous that a process has gone.
+/// What a survivor may be told: by the protocol's deadline, by the rendezvous that a process has gone, or by another
+/// survivor whose deadline has passed.
 bool is_clear(const Error& error, const Case& chaos) {
   const std::string text = error.what();
+  if (text.find("calls the group's ranks to recover") != text.npos) return chaos.others_go_on();
   const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
                     error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
   return code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos;
@@ -153,58 +169,111 @@ GroupOptions options_of(const Case& chaos, const Scenario& scenario, const TestH
   return options;
 }
 
-void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, Shared& shared,
-              const Place& place) {
-  const bool is_victim = rank.index() == chaos.victim;
-  bool armed = false;
+/// One rank's part of a case.
+class ChaosRank {
+ public:
+  ChaosRank(Rank& rank, const Case& chaos, const Scenario& scenario, Shared& shared, const Place& place)
+      : rank_(rank), chaos_(chaos), scenario_(scenario), shared_(shared), place_(place) {}
+
+  void run(const PlainRound& plain, const PlainRound& left);
+
+ private:
+  void run_until_lost(Group& group, const PlainRound& plain);
+  void check_told(const Error& error) const;
+  void go_on(Group& group, const PlainRound& left);
+  [[nodiscard]] bool is_victim() const { return rank_.index() == chaos_.victim; }
+
+  Rank& rank_;
+  const Case& chaos_;
+  const Scenario& scenario_;
+  Shared& shared_;
+  const Place& place_;
+  bool armed_ = false;
+};
+
+void ChaosRank::run(const PlainRound& plain, const PlainRound& left) {
   TestHooks hooks;
   hooks.at_stage = [&](Stage at) {
-    if (armed && at == chaos.stage) {
-      armed = false;
-      commit(chaos.fault, shared);
-    }
+    if (!armed_ || at != chaos_.stage) return;
+    armed_ = false;
+    commit(chaos_.fault, shared_);
   };
-  if (chaos.fault == Fault::other_config) shared.fault_ns.store(now_ns());
-  Group group(rank, options_of(chaos, scenario, hooks, is_victim));
-  for (int round = 0; round < chaos.before; ++round) round_trip(place, group, scenario, plain, rank.device());
-  if (chaos.fault == Fault::wrong_ids) {
-    std::vector<std::int32_t> ids(static_cast<std::size_t>(scenario.options.max_top_k), 0);
-    if (is_victim) ids.front() = scenario.options.num_experts + 7;
-    const Route route = group.route(ConstTensorView(ids.data(), DType::int32, {1, scenario.options.max_top_k}));
-    place.require(route.status().code == ErrorCode::invalid_id && route.status().rank == chaos.victim,
-                  "ids beyond the experts are no status that names the rank");
+  if (chaos_.fault == Fault::other_config) shared_.fault_ns.store(now_ns());
+  try {
+    Group group(rank_, options_of(chaos_, scenario_, hooks, is_victim()));
+    try {
+      run_until_lost(group, plain);
+      return;
+    } catch (const Error& error) {
+      check_told(error);
+    }
+    if (chaos_.others_go_on()) go_on(group, left);
+  } catch (const Error& error) {
+    check_told(error);
   }
-  if (chaos.fault == Fault::stopped) group.set_timeout(kDeadline);
-  armed = is_victim;
+}
+
+void ChaosRank::run_until_lost(Group& group, const PlainRound& plain) {
+  for (int round = 0; round < chaos_.before; ++round) round_trip(place_, group, scenario_, plain, rank_.device());
+  if (chaos_.fault == Fault::wrong_ids) {
+    std::vector<std::int32_t> ids(static_cast<std::size_t>(scenario_.options.max_top_k), 0);
+    if (is_victim()) ids.front() = scenario_.options.num_experts + 7;
+    const Route route = group.route(ConstTensorView(ids.data(), DType::int32, {1, scenario_.options.max_top_k}));
+    place_.require(route.status().code == ErrorCode::invalid_id && route.status().rank == chaos_.victim,
+                   "ids beyond the experts are no status that names the rank");
+  }
+  if (chaos_.fault == Fault::stopped) group.set_timeout(kDeadline);
+  armed_ = is_victim();
   // Until the victim is needed, results are right; then it is named.
-  for (int round = 0; round < 6; ++round) round_trip(place, group, scenario, plain, rank.device());
-  place.require(chaos.fault == Fault::wrong_ids || is_victim, "nothing was noticed");
+  for (int round = 0; round < 6; ++round) round_trip(place_, group, scenario_, plain, rank_.device());
+  place_.require(chaos_.fault == Fault::wrong_ids || is_victim(), "nothing was noticed");
+}
+
+void ChaosRank::check_told(const Error& error) const {
+  if (is_victim()) return;
+  const auto late = std::chrono::nanoseconds(now_ns() - shared_.fault_ns.load());
+  Shared::raise_to(shared_.slowest_ns, late.count());
+  place_.require(is_clear(error, chaos_), std::string("unclear: ") + error.what());
+  place_.require(
+      late < (chaos_.fault == Fault::stopped ? kDeadline + kSlack : kSlack),
+      "told after " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) + " ms");
+}
+
+void ChaosRank::go_on(Group& group, const PlainRound& left) {
+  if (is_victim()) {  // it was stopped
+    try {
+      static_cast<void>(group.recover());
+      place_.fail("the others have waited for a stopped rank");
+    } catch (const Error& error) {
+      // It may come when they have left.
+      place_.require(error.code() == ErrorCode::masked || error.code() == ErrorCode::no_majority ||
+                         error.code() == ErrorCode::aborted,
+                     error.what());
+    }
+    return;
+  }
+  if (chaos_.fault == Fault::stopped) group.set_timeout(kRollCall);
+  const Recovery recovery = group.recover();
+  Shared::raise_to(shared_.recovered_ns, now_ns() - shared_.fault_ns.load());
+  place_.require(recovery.masked == std::vector<int>{chaos_.victim}, "other ranks are masked than the victim");
+  group.set_timeout(kPatience);
+  for (int round = 0; round < 3; ++round) {
+    round_trip(place_.at("recovered"), group, scenario_, left, rank_.device());
+  }
 }
 
 std::string run_case(const Case& chaos, Waits& waits) {
   const Scenario scenario = plain_scenario({.ranks = chaos.ranks}, chaos.mode);
   const PlainRound plain = plain_round(scenario, 7, chaos.layout);
+  const PlainRound left = without_ranks(scenario, plain, {chaos.victim});
   void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return "no shared page";
   auto* const shared = new (memory) Shared;
   Report report;
   const WorldOptions options{.timeout = kPatience, .log_level = LogLevel::off};
-  const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
   const auto body = [&](Rank& rank) {
     const Place place{&report, "rank " + std::to_string(rank.index())};
-    try {
-      run_rank(rank, chaos, scenario, plain, *shared, place);
-    } catch (const Error& error) {
-      const auto late = std::chrono::nanoseconds(now_ns() - shared->fault_ns.load());
-      const bool is_victim = rank.index() == chaos.victim;
-      if (!is_victim) {
-        shared->told_after(late.count());
-        place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
-        place.require(late < limit,
-                      "told after " +
-                          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) + " ms");
-      }
-    }
+    ChaosRank(rank, chaos, scenario, *shared, place).run(plain, left);
   };
   ProcessWorld world(chaos.ranks, options, body, report);
   for (int rank = 0; rank < chaos.ranks; ++rank) {
@@ -219,7 +288,7 @@ std::string run_case(const Case& chaos, Waits& waits) {
   if (chaos.fault == Fault::killed ? !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status != 0) {
     report.fail("the victim ended with status " + std::to_string(status) + of_victim.text());
   }
-  waits.add(chaos.fault, std::chrono::nanoseconds(shared->slowest_ns.load()));
+  waits.add(chaos, *shared);
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();
 }

@@ -85,6 +85,35 @@ reference::Result expect_dispatch(const Scenario& scenario, const Round& round, 
   return reference::dispatch(config_of(scenario, round, payload), sources);
 }
 
+Round without_ranks(const Scenario& scenario, Round round, const std::vector<int>& masked) {
+  const std::size_t num_ranks = scenario.experts_per_rank.size();
+  std::vector<bool> is_masked(num_ranks, false);
+  for (const int rank : masked) is_masked[static_cast<std::size_t>(rank)] = true;
+  std::vector<bool> lost;  // [experts]
+  for (std::size_t r = 0; r < num_ranks; ++r) {
+    lost.insert(lost.end(), static_cast<std::size_t>(scenario.experts_per_rank[r]), is_masked[r]);
+  }
+  for (std::size_t r = 0; r < num_ranks; ++r) {
+    if (is_masked[r]) round.tokens[r] = 0;
+    if (round.from_mask) {
+      std::vector<std::uint8_t>& mask = round.mask[r];
+      for (std::size_t i = 0; i < mask.size(); ++i) {
+        if (is_masked[i % num_ranks]) mask[i] = 0;
+      }
+      continue;
+    }
+    for (std::int64_t& id : round.ids[r]) {
+      if (id >= 0 && id < static_cast<std::int64_t>(lost.size()) && lost[static_cast<std::size_t>(id)]) id = -1;
+    }
+  }
+  for (Payload& payload : round.payloads) {
+    if (payload.exhausted_rank >= 0 && is_masked[static_cast<std::size_t>(payload.exhausted_rank)]) {
+      payload.exhausted_rank = -1;
+    }
+  }
+  return round;
+}
+
 std::vector<ExpectedRound> expect(const Scenario& scenario) {
   std::vector<ExpectedRound> rounds;
   for (const Round& round : scenario.rounds) {

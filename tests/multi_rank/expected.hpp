@@ -16,6 +16,9 @@ struct ExpectedRound {
 
 [[nodiscard]] std::vector<ExpectedRound> expect(const Scenario& scenario);
 
+/// The round as the ranks that are left mean it: ids of experts on `masked` ranks are -1, these have no tokens.
+[[nodiscard]] Round without_ranks(const Scenario& scenario, Round round, const std::vector<int>& masked);
+
 /// For tests that build rounds by hand.
 [[nodiscard]] reference::Result expect_dispatch(const Scenario& scenario, const Round& round, const Payload& payload);
 

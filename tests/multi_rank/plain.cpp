@@ -60,6 +60,12 @@ PlainRound plain_round(const Scenario& scenario, std::uint64_t seed, Layout layo
   return {std::move(round), std::move(expect(alone).front())};
 }
 
+PlainRound without_ranks(const Scenario& scenario, const PlainRound& plain, const std::vector<int>& masked) {
+  Scenario alone = scenario;
+  alone.rounds = {without_ranks(scenario, plain.round, masked)};
+  return {plain.round, std::move(expect(alone).front())};
+}
+
 PlainInput::PlainInput(Device device, const PlainRound& plain, int rank)
     : x(place_rows(device, plain.round.payloads.front().x[static_cast<std::size_t>(rank)])),
       ids(place_ids(device, plain.round, static_cast<std::size_t>(rank))),

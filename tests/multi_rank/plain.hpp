@@ -31,6 +31,10 @@ struct PlainRound {
 [[nodiscard]] PlainRound plain_round(const Scenario& scenario, std::uint64_t seed, Layout layout,
                                      std::int64_t capacity = 0);
 
+/// The same inputs, and what the ranks that are left make of them.
+[[nodiscard]] PlainRound without_ranks(const Scenario& scenario, const PlainRound& plain,
+                                       const std::vector<int>& masked);
+
 /// One rank's inputs of a round, in the caller's memory.
 struct PlainInput {
   DeviceRows x;

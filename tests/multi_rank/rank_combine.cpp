@@ -66,7 +66,7 @@ void RankRun::combine(const Place& place, std::size_t index, std::size_t which, 
   const Round& round = scenario_.rounds[index];
   const CombineCase& combine = round.combines[which];
   const Stream stream = backend().stream(device_);
-  const reference::Result& routed = (*run_.expected)[index].dispatched.front();
+  const reference::Result& routed = (*expected_)[index].dispatched.front();
   const std::int64_t hidden = scenario_.options.hidden;
   const std::int64_t experts = group_.local_experts();
   const std::int64_t rows = combine.shortened[rank_]
@@ -124,7 +124,7 @@ void RankRun::combine(const Place& place, std::size_t index, std::size_t which, 
   const Combined combined = combine.split ? group_.combine_send(y, route, out_view, options, stream).receive(stream)
                                           : group_.combine(y, route, out_view, options, stream);
   compare_status(place, routed.status, combined.status());
-  compare_out(place, scenario_, round, combine, rank_, (*run_.expected)[index].combined[which][rank_], out);
+  compare_out(place, scenario_, round, combine, rank_, (*expected_)[index].combined[which][rank_], out);
   if (combine.leased && (combine.weighting == CombineWeights::none || combine.weighting == CombineWeights::delivered)) {
     place.equal(copied_before, group_.statistics().bytes_copied, "bytes_copied for rows that were leased");
   }

@@ -12,6 +12,7 @@ struct RankRun::Held {
   std::size_t round = 0;
   std::size_t payload = 0;
   Dispatched dispatched;
+  const std::vector<ExpectedRound>* expected = nullptr;
 };
 
 namespace {
@@ -115,7 +116,10 @@ RankRun::RankRun(CaseRun& run, Rank& rank)
       scenario_(*run.scenario),
       rank_(static_cast<std::size_t>(rank.index())),
       device_(rank.device()),
-      group_(rank, options_for(scenario_)) {}
+      group_(rank, options_for(scenario_)),
+      expected_(run.expected) {}
+
+RankRun::~RankRun() = default;
 
 const std::int32_t* RankRun::token_word(const Round& round, std::vector<Buffer>& buffers) const {
   if (!round.token_word) {
@@ -143,7 +147,7 @@ Route RankRun::make_route(const Place& place, std::size_t index, std::vector<Buf
   } else {
     route = group_.route(place_ids(device_, round, rank_).view, options, stream);
   }
-  compare_route(place.at("route"), (*run_.expected)[index].dispatched.front(), static_cast<int>(rank_), route);
+  compare_route(place.at("route"), (*expected_)[index].dispatched.front(), static_cast<int>(rank_), route);
   return route;
 }
 
@@ -203,7 +207,7 @@ void RankRun::check_dispatched(const Place& place, std::size_t index, std::size_
   if (payload.codec && block_size(*payload.codec) > 0) {
     format.scales = scale_type(*payload.codec);
   }
-  const reference::Result& expected = (*run_.expected)[index].dispatched[which];
+  const reference::Result& expected = (*expected_)[index].dispatched[which];
   compare_status(place, expected.status, got.status());
   run_.report->count_untouched_rows(compare_dispatched(place, expected, static_cast<int>(rank_), format, poison, got));
 }
@@ -232,9 +236,9 @@ void RankRun::run_round(std::size_t index) {
     Dispatched got = dispatch(index, which, route, buffers, load_view, poison);
     const Place here = place.at("payload " + std::to_string(which));
     if (which == 0 && !round.route_first) {
-      compare_route(here, (*run_.expected)[index].dispatched.front(), static_cast<int>(rank_), route);
+      compare_route(here, (*expected_)[index].dispatched.front(), static_cast<int>(rank_), route);
       if (load_view.defined()) {
-        const auto& counts = (*run_.expected)[index].dispatched.front().received[rank_].expert_counts;
+        const auto& counts = (*expected_)[index].dispatched.front().received[rank_].expert_counts;
         const std::vector<std::int32_t> after = download_as<std::int32_t>(load_view);
         for (std::size_t i = 0; i < load.size(); ++i) {
           here.equal(load[i] + counts[i], after[i], "expert_load[" + std::to_string(i) + "]");
@@ -246,7 +250,7 @@ void RankRun::run_round(std::size_t index) {
       first = got;
     }
     if (round.keep) {
-      held_.push_back({index, which, std::move(got)});
+      held_.push_back({index, which, std::move(got), expected_});
     }
   }
   for (std::size_t which = 0; which < round.combines.size(); ++which) {
@@ -258,13 +262,15 @@ void RankRun::run() {
   for (std::size_t index = 0; index < scenario_.rounds.size(); ++index) {
     run_round(index);
   }
+  const std::vector<ExpectedRound>* const latest = expected_;
   for (const Held& held : held_) {
+    expected_ = held.expected;
     const Place place{run_.report, "rank " + std::to_string(rank_) + ", kept from round " + std::to_string(held.round) +
                                        ", payload " + std::to_string(held.payload)};
     check_dispatched(place, held.round, held.payload, Poison{}, held.dispatched);
-    compare_route(place, (*run_.expected)[held.round].dispatched.front(), static_cast<int>(rank_),
-                  held.dispatched.route);
+    compare_route(place, (*expected_)[held.round].dispatched.front(), static_cast<int>(rank_), held.dispatched.route);
   }
+  expected_ = latest;
 }
 
 std::string run_scenario(const Scenario& scenario, std::int64_t* untouched_rows) {

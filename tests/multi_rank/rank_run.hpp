@@ -48,8 +48,14 @@ class ExhaustedHeap {
 class RankRun {
  public:
   RankRun(CaseRun& run, Rank& rank);
-  /// Runs every round, then looks at the kept outputs again.
+  ~RankRun();
+  RankRun(const RankRun&) = delete;
+  RankRun& operator=(const RankRun&) = delete;
+  /// Runs every round, then looks at the kept outputs again, of earlier runs too.
   void run();
+  /// What later runs must give.
+  void expect(const std::vector<ExpectedRound>& expected) { expected_ = &expected; }
+  [[nodiscard]] Group& group() { return group_; }
 
  private:
   struct Held;
@@ -67,6 +73,7 @@ class RankRun {
   std::size_t rank_;
   Device device_;
   Group group_;
+  const std::vector<ExpectedRound>* expected_;
   std::vector<Held> held_;
 };
 

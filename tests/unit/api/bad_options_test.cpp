@@ -37,6 +37,7 @@ const std::vector<OptionCase>& option_cases() {
       {"levels", [](GroupOptions& o) { o.levels = static_cast<ReductionLevels>(9); }, {"levels", "9"}},
       {"order", [](GroupOptions& o) { o.order = static_cast<ReductionOrder>(9); }, {"order", "9"}},
       {"overflow", [](GroupOptions& o) { o.overflow = static_cast<OverflowPolicy>(9); }, {"overflow", "9"}},
+      {"on_timeout", [](GroupOptions& o) { o.on_timeout = static_cast<TimeoutPolicy>(9); }, {"on_timeout", "9"}},
       {"order without levels",
        [](GroupOptions& o) {
          o.levels = ReductionLevels::none;
@@ -121,6 +122,19 @@ TEST(BadOptions, BytesNeededThrowsLikeTheConstructor) {
   }
   expect_error({&report, "world size"}, ErrorCode::invalid_argument, {"0"},
                [&] { static_cast<void>(Group::bytes_needed(valid_options(), 0)); });
+  EXPECT_EQ(report.text(), "");
+}
+
+TEST(BadOptions, PoliciesThatNeedARecoveryAreForTheHost) {
+  Report report;
+  const Place place{&report, "policy"};
+  for (const TimeoutPolicy policy : {TimeoutPolicy::mask, TimeoutPolicy::wait}) {
+    GroupOptions options = valid_options();
+    options.on_timeout = policy;
+    static_cast<void>(Group::bytes_needed(options, 2));
+    expect_error(place, ErrorCode::unsupported, {"on_timeout", std::string(name(policy)), "CUDA"},
+                 [&] { static_cast<void>(Group::bytes_needed(options, 2, Layout::rank_major, DeviceKind::cuda)); });
+  }
   EXPECT_EQ(report.text(), "");
 }
 

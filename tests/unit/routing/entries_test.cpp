@@ -65,6 +65,23 @@ TEST(Entries, MasksTargetRanks) {
   EXPECT_TRUE(entries.from_mask);
   EXPECT_EQ(entries.target, (Values{-1, 1, 2, 0, -1, -1}));
   EXPECT_EQ(entries.counts, (Values{0, 0, 0, 0, 1, 1, 1}));
+  leave_out_ranks({true, false, true}, placement, entries);
+  EXPECT_EQ(entries.target, (Values{-1, -1, 2, 0, -1, -1}));
+  EXPECT_EQ(entries.counts, (Values{0, 0, 0, 0, 1, 0, 1}));
+}
+
+TEST(Entries, RanksThatAreLeftOutHaveNone) {
+  const Placement placement = Placement::blocks({2, 1, 2});
+  const std::vector<std::int32_t> ids{0, 2, 4, 2, 2, -1, 3, 9, 1};
+  Entries entries;
+  scan_ids({ids.data(), DType::int32, {3, 3}}, 3, placement, entries);
+  leave_out_ranks({true, false, true}, placement, entries);
+  EXPECT_EQ(entries.target, (Values{0, -1, 4, -1, -1, -1, 3, -1, 1}));
+  EXPECT_EQ(entries.counts, (Values{1, 1, 0, 1, 1, 2, 0, 2}));
+  EXPECT_EQ(entries.invalid_ids, 1);
+  leave_out_ranks({true, false, false}, placement, entries);
+  EXPECT_EQ(entries.target, (Values{0, -1, -1, -1, -1, -1, -1, -1, 1}));
+  EXPECT_EQ(entries.counts, (Values{1, 1, 0, 0, 0, 2, 0, 0}));
 }
 
 }  // namespace

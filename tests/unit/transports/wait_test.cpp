@@ -151,6 +151,39 @@ TEST(WaitStatistics, APeerThatComesFirstIsNotChargedWithTheLastOnesTime) {
   EXPECT_EQ(statistics.all.exchange.count, 1U);
 }
 
+TEST(Waiter, APatientOneWarnsAtEachDeadlineAndGoesOn) {
+  Fixture fixture;
+  fixture.words = {7, 6, 7};
+  Waiter waiter = fixture.waiter(30ms);
+  waiter.set_patient(true);
+  std::thread late([&] {
+    std::this_thread::sleep_for(150ms);
+    Waiter::store_release(fixture.words[1], 7);
+  });
+  fixture.wait(waiter, 7);
+  late.join();
+  ASSERT_GE(fixture.lines.size(), 3U);
+  EXPECT_LE(fixture.lines.size(), 6U);
+  for (const std::string& line : fixture.lines) {
+    EXPECT_NE(line.find("rank 1 (expected 7, seen 6)"), std::string::npos) << line;
+  }
+  fixture.words[1] = 6;
+  fixture.group->raise("rank 1: its process has gone");
+  const std::string text = error_of(fixture, std::move(waiter), 7);
+  EXPECT_NE(text.find("RY-ABORTED"), std::string::npos) << text;
+  EXPECT_NE(text.find("rank 1: its process has gone"), std::string::npos) << text;
+}
+
+TEST(Waiter, WaitsForItsPeersAlone) {
+  Fixture fixture;
+  fixture.words = {7, 6, 7};
+  Waiter waiter = fixture.waiter(30ms);
+  waiter.set_peers({0, 2});
+  fixture.wait(waiter, 7);
+  const std::string text = error_of(fixture, std::move(waiter), 8);
+  EXPECT_NE(text.find("rank 0 (expected 8, seen 7), rank 2 (expected 8, seen 7)"), std::string::npos) << text;
+}
+
 TEST(WaitStatistics, AWaitThatGivesUpChargesTheMissing) {
   Fixture fixture;
   fixture.words = {7, 7, 6};
