@@ -148,10 +148,11 @@ class RAILYARD_API Group {
 
   /// Collective, of the ranks that are left: they agree on who goes on and on the next epoch, and the group works
   /// again, without the others. Returns when it does. It closes as soon as all have come whose process has not gone,
-  /// or else when the first caller has waited for the group's deadline; then the others are masked, and told so by
+  /// or else when one that has come has waited for its deadline; then the others are masked, and told so by
   /// RY-MASKED when they come. More than half of the group's last ranks must come, or half with the lowest of
-  /// them. A rank that waits for peers, or calls an operation, when another has called this gets RY-ABORTED or
-  /// RY-SUSPENDED naming the caller; it calls `recover` too. Allowed at any time, also with nobody to mask.
+  /// them. A rank that waits for peers in an operation, or calls one, when another has called this gets RY-ABORTED or
+  /// RY-SUSPENDED naming the caller; it calls `recover` too. (`grow_heap` waits for its own deadline.) Allowed at any
+  /// time, also with nobody to mask.
   ///
   /// Afterwards ranks, experts and shapes are numbered as before. Ids of experts on masked ranks count as -1, masked
   /// ranks have no tokens: results are those of the same calls with such ids. Routes and send parts of before are
@@ -174,7 +175,9 @@ class RAILYARD_API Group {
   /// Local. Whether operations would be refused. In a group with TimeoutPolicy::mask an operation calls `recover` first
   /// then (receive parts and `allocate` do not), and runs if the ranks are aligned: each calls the operation that no
   /// rank has finished, again or for the first time. If they are not, it throws RY-OPERATION-MISMATCH on every rank,
-  /// has sent nothing, and the group works: see last_recovery().
+  /// has sent nothing, and the group works: see last_recovery(). Operations along a route of before are refused after
+  /// the recovery: begin again with their dispatch. While send parts of before are held it throws RY-SUSPENDED: drop
+  /// them.
   [[nodiscard]] bool is_suspended() const;
   /// Local. Ranks that the group goes on without, ascending.
   [[nodiscard]] std::vector<int> masked_ranks() const;

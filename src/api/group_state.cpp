@@ -58,6 +58,14 @@ bool GroupState::is_suspended() {
 
 void GroupState::prepare_operation() {
   if (options.on_timeout == TimeoutPolicy::mask && is_suspended()) {
+    // This rank would go on behind them, and others, which had not sent as many, with them.
+    if (held_parts_ > 0) {
+      throw Error(
+          ErrorCode::suspended,
+          diagnostics::format("rank {}: the group is suspended, and {} send parts of before are still held; drop "
+                              "them, and begin again with the first of them",
+                              rank, held_parts_));
+    }
     const Recovery recovery = recover();
     if (!recovery.aligned) {
       throw Error(ErrorCode::operation_mismatch,
@@ -112,6 +120,7 @@ void GroupState::resume(const Recovery& recovery) {
 
 // What a recovery has forgotten, the group does not miss.
 void GroupState::abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept {
+  release_part();
   if (ticket < pending.oldest) return;
   suspend(std::string("a pending ") + std::string(operation) + " was dropped before its receive part");
 }

@@ -52,6 +52,9 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   /// Group::rejoin.
   virtual Recovery rejoin();
   [[nodiscard]] virtual std::vector<int> masked_ranks() const { return {}; }
+  /// A handle of a send part is there, or has been received.
+  void hold_part() noexcept { ++held_parts_; }
+  void release_part() noexcept { --held_parts_; }
   /// A pending part was dropped.
   void abandon_dispatch(std::uint64_t ticket) noexcept { abandon(dispatches_, ticket, "dispatch"); }
   void abandon_combine(std::uint64_t ticket) noexcept { abandon(combines_, ticket, "combine"); }
@@ -121,6 +124,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
 
   PendingCounts dispatches_;
   PendingCounts combines_;
+  int held_parts_ = 0;  // handles, of parts that a recovery has forgotten too
   std::uint64_t finished_dispatches_ = 0;
   std::uint64_t finished_combines_ = 0;
   bool suspended_ = false;

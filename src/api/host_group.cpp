@@ -146,7 +146,7 @@ class HostGroup final : public GroupState {
     suspend("recover() was called");
     watches_.clear();
     const std::shared_ptr<bootstrap::AbortFlag> end = renew_abort();
-    bool is_member = !joins;
+    bool is_member = !is_masked();
     try {
       const Recovery recovery = agree(*end, joins);
       is_member = true;

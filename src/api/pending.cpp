@@ -9,7 +9,9 @@
 namespace railyard {
 
 PendingDispatch::PendingDispatch(std::shared_ptr<GroupState> group, std::uint64_t ticket) noexcept
-    : group_(std::move(group)), ticket_(ticket) {}
+    : group_(std::move(group)), ticket_(ticket) {
+  group_->hold_part();
+}
 PendingDispatch::PendingDispatch(PendingDispatch&& other) noexcept
     : group_(std::move(other.group_)), ticket_(other.ticket_) {}
 PendingDispatch& PendingDispatch::operator=(PendingDispatch&& other) noexcept {
@@ -26,12 +28,15 @@ PendingDispatch::~PendingDispatch() {
 Dispatched PendingDispatch::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending dispatch was received twice, or moved from");
   Dispatched result = group_->receive_dispatch(ticket_, stream);
+  group_->release_part();
   group_.reset();
   return result;
 }
 
 PendingCombine::PendingCombine(std::shared_ptr<GroupState> group, std::uint64_t ticket) noexcept
-    : group_(std::move(group)), ticket_(ticket) {}
+    : group_(std::move(group)), ticket_(ticket) {
+  group_->hold_part();
+}
 PendingCombine::PendingCombine(PendingCombine&& other) noexcept
     : group_(std::move(other.group_)), ticket_(other.ticket_) {}
 PendingCombine& PendingCombine::operator=(PendingCombine&& other) noexcept {
@@ -48,6 +53,7 @@ PendingCombine::~PendingCombine() {
 Combined PendingCombine::receive(Stream stream) {
   if (!group_) throw Error(ErrorCode::destroyed, "a pending combine was received twice, or moved from");
   Combined result = group_->receive_combine(ticket_, stream);
+  group_->release_part();
   group_.reset();
   return result;
 }

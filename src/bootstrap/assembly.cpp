@@ -140,6 +140,7 @@ bool Assemblies::attend(int rank, AssemblyRequest request) {
     }
   }
   assembly.parts[rank] = std::move(request);
+  assembly.came.insert(rank);
   close_if_complete(key, assembly);
   return true;
 }
@@ -239,10 +240,14 @@ bool Assemblies::has_majority(const Assembly& assembly) const {
          is_majority(assembly.parts.size(), assembly.members.size(), assembly.parts.contains(assembly.members.front()));
 }
 
+// Those who never came; if everybody has, those who gave up.
 std::string Assemblies::missing(const Assembly& assembly) const {
   std::vector<int> ranks;
-  std::ranges::copy_if(assembly.members, std::back_inserter(ranks),
-                       [&](int member) { return !assembly.parts.contains(member); });
+  std::ranges::set_difference(assembly.members, assembly.came, std::back_inserter(ranks));
+  if (ranks.empty()) {
+    std::ranges::copy_if(assembly.members, std::back_inserter(ranks),
+                         [&](int member) { return !assembly.parts.contains(member); });
+  }
   return diagnostics::format("{}", fmt::join(ranks, ", "));
 }
 

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -103,6 +104,7 @@ class Assemblies {
     std::vector<int> members;
     Quorum quorum = Quorum::all;
     std::map<int, AssemblyRequest> parts;  // of those who wait
+    std::set<int> came;                    // also those who gave up since
     std::vector<int> decided;              // majority, closed: who goes on
   };
 

@@ -221,8 +221,8 @@ TEST_P(LostProcess, TeardownWaitsForNobody) {
                       group.set_timeout(200ms);
                       expect_named(
                           place,
-                          [&] { static_cast<void>(group.dispatch_send(input.x.view, input.ids.view, input.options)); },
-                          "");
+                          [&] { static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options)); },
+                          "rank 3");
                       start = Clock::now();
                     }
                     place.require(Clock::now() - start < 2s, "the group took long to destroy");

@@ -199,15 +199,15 @@ void measure_payload(const CudaRun& cuda, const Payload& payload, int tokens, in
     measurement.routed_dispatch();
     measurement.combine();
   }
+  if (with_peers && !payload.quantise) {
+    measure_nccl(cuda, session, with_combine);
+  }
   if (cuda.run.options.beside == "gemm") {
     measurement.start_gemm();
     measurement.dispatch();
     if (with_combine) {
       measurement.combine();
     }
-  }
-  if (with_peers && !payload.quantise) {
-    measure_nccl(cuda, session, with_combine);
   }
 }
 
