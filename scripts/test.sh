@@ -16,7 +16,7 @@ part in build/cuda too and runs its tests. The last line says how many passed.
 
   --all            also: the tests built by clang with AddressSanitizer and UndefinedBehaviorSanitizer, and by g++ with
                    ThreadSanitizer; the CUDA part compiled without a GPU too; the fuzzers, briefly; clang-format;
-                   clang-tidy; a sample of five mutants
+                   clang-tidy; a sample of three mutants
   --filter REGEX   only the tests whose names match (in every build); leaves out fuzzers, lint and mutants, and without
                    a GPU the CUDA part
   --seed N         the seed of fuzzers and of the mutants' sample (default: random; printed)
@@ -124,11 +124,11 @@ if [ "$all" = yes ]; then
   if [ -z "$filter" ]; then
     stage "clang-tidy" tools/run_clang_tidy.py build/asan --jobs "$jobs" || true
     if stage "build: fuzzers" configure_and_build fuzz build/fuzz; then
-      stage "fuzzers, 10 s each" scripts/lib/fuzz.sh build/fuzz/fuzzers 10 "$seed" || true
+      stage "fuzzers, 5 s each" scripts/lib/fuzz.sh build/fuzz/fuzzers 5 "$seed" || true
     else
-      stage_not_run "fuzzers, 10 s each" "the build failed"
+      stage_not_run "fuzzers, 5 s each" "the build failed"
     fi
-    stage "five mutants" scripts/mutate.sh --sample 5 --seed "$seed" || true
+    stage "three mutants" scripts/mutate.sh --sample 3 --seed "$seed" || true
   fi
 fi
 finish
