@@ -148,7 +148,7 @@ class HostGroup final : public GroupState {
     const std::shared_ptr<bootstrap::AbortFlag> end = renew_abort();
     bool is_member = !is_masked();
     try {
-      const Recovery recovery = agree(*end, joins);
+      Recovery recovery = agree(*end, joins);
       is_member = true;
       rebuild(end);
       resume(recovery);
