@@ -11,7 +11,6 @@
 #include <gtest/gtest.h>
 
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -276,18 +275,7 @@ std::string run_case(const Case& chaos, Waits& waits) {
     ChaosRank(rank, chaos, scenario, *shared, place).run(plain, left);
   };
   ProcessWorld world(chaos.ranks, options, body, report);
-  for (int rank = 0; rank < chaos.ranks; ++rank) {
-    if (rank == chaos.victim) continue;
-    if (const int status = world.finish(rank, report); status != 0) {
-      report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
-    }
-  }
-  ::kill(world.process(chaos.victim), SIGCONT);
-  Report of_victim;  // what it says is its own affair, as long as it ends
-  const int status = world.finish(chaos.victim, of_victim);
-  if (chaos.fault == Fault::killed ? !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status != 0) {
-    report.fail("the victim ended with status " + std::to_string(status) + of_victim.text());
-  }
+  world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
   waits.add(chaos, *shared);
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();

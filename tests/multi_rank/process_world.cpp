@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -120,13 +121,27 @@ int ProcessWorld::finish(int rank, Report& report) {
   return status;
 }
 
+void ProcessWorld::finish_with_victim(int victim, int signal, Report& report) {
+  for (int rank = 0; rank < static_cast<int>(children_.size()); ++rank) {
+    if (rank != victim) require_success(rank, report);
+  }
+  ::kill(process(victim), SIGCONT);
+  Report of_victim;
+  const int status = finish(victim, of_victim);
+  if (signal != 0 ? !WIFSIGNALED(status) || WTERMSIG(status) != signal : status != 0) {
+    report.fail("the victim ended with status " + std::to_string(status) + of_victim.text());
+  }
+}
+
+void ProcessWorld::require_success(int rank, Report& report) {
+  if (const int status = finish(rank, report); status != 0) {
+    report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
+  }
+}
+
 void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report) {
   ProcessWorld world(ranks, options, body, report);
-  for (int rank = 0; rank < ranks; ++rank) {
-    if (const int status = world.finish(rank, report); status != 0) {
-      report.fail("the process of rank " + std::to_string(rank) + " ended with status " + std::to_string(status));
-    }
-  }
+  for (int rank = 0; rank < ranks; ++rank) world.require_success(rank, report);
 }
 
 }  // namespace railyard::multi_rank

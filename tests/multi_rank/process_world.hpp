@@ -29,6 +29,12 @@ class ProcessWorld {
   [[nodiscard]] pid_t process(int rank) const { return children_[static_cast<std::size_t>(rank)].process; }
   /// Waits until the rank's process has ended, adds what it reported to `report`, and returns its status (waitpid).
   [[nodiscard]] int finish(int rank, Report& report);
+  /// Waits for all. The others end with status 0, and what they reported is added to `report`. The victim is resumed
+  /// once they have ended; what it says is its own affair, as long as it ends: by `signal`, or with status 0 if that is
+  /// 0.
+  void finish_with_victim(int victim, int signal, Report& report);
+  /// `finish`, and adds to `report` if the status is not 0.
+  void require_success(int rank, Report& report);
 
  private:
   class SharedPage;
