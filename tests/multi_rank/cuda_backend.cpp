@@ -184,7 +184,8 @@ class CudaThreads final : public CudaBackend {
   }
 };
 
-/// A process for each rank. As many ranks as GPUs; two where there is one GPU, which then takes turns.
+/// A process for each rank. As many ranks as GPUs; two where there is one GPU, which then takes turns. With
+/// RAILYARD_TEST_ONE_VISIBLE_GPU each process sees its own GPU alone, as some launchers start it.
 class CudaProcesses final : public CudaBackend {
  public:
   CudaProcesses() : CudaBackend(count_devices_in_child) {}
@@ -195,7 +196,13 @@ class CudaProcesses final : public CudaBackend {
     throw std::logic_error("no process has all ranks of a world of processes");
   }
   void run(int ranks, WorldOptions options, const std::function<void(Rank&)>& body, Report& report) override {
-    run_processes(ranks, with_devices(std::move(options)), body, report);
+    if (std::getenv("RAILYARD_TEST_ONE_VISIBLE_GPU") == nullptr) {
+      return run_processes(ranks, with_devices(std::move(options)), body, report);
+    }
+    run_processes(ranks, options, body, report, [this](int rank, WorldOptions& own) {
+      setenv("CUDA_VISIBLE_DEVICES", std::to_string(rank % devices_).c_str(), 1);
+      own.devices = {{DeviceKind::cuda, 0}};
+    });
   }
 };
 

@@ -63,12 +63,12 @@ class ProcessWorld::SharedPage {
 };
 
 ProcessWorld::ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body,
-                           Report& report)
+                           Report& report, const Preparation& prepare)
     : report_(report) {
   void* const memory = ::mmap(nullptr, sizeof(SharedPage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   page_ = new (memory) SharedPage(ranks);
-  for (int rank = 0; rank < ranks; ++rank) children_.push_back(start(rank, options, body));
+  for (int rank = 0; rank < ranks; ++rank) children_.push_back(start(rank, options, body, prepare));
 }
 
 ProcessWorld::~ProcessWorld() {
@@ -78,7 +78,8 @@ ProcessWorld::~ProcessWorld() {
   ::munmap(page_, sizeof(SharedPage));
 }
 
-ProcessWorld::Child ProcessWorld::start(int rank, const WorldOptions& options, const std::function<void(Rank&)>& body) {
+ProcessWorld::Child ProcessWorld::start(int rank, WorldOptions options, const std::function<void(Rank&)>& body,
+                                        const Preparation& prepare) {
   int ends[2];
   if (::pipe(ends) != 0) throw std::runtime_error("no pipe");
   const pid_t process = ::fork();
@@ -92,6 +93,7 @@ ProcessWorld::Child ProcessWorld::start(int rank, const WorldOptions& options, c
   const auto all_gather = [&](const void* mine, void* all, std::size_t bytes) {
     page_->all_gather(rank, call++, mine, all, bytes);
   };
+  if (prepare) prepare(rank, options);
   try {
     World::from_all_gather(rank, page_->size(), all_gather, options).run(body);
   } catch (const std::exception& error) {
@@ -139,8 +141,9 @@ void ProcessWorld::require_success(int rank, Report& report) {
   }
 }
 
-void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report) {
-  ProcessWorld world(ranks, options, body, report);
+void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report,
+                   const ProcessWorld::Preparation& prepare) {
+  ProcessWorld world(ranks, options, body, report, prepare);
   for (int rank = 0; rank < ranks; ++rank) world.require_success(rank, report);
 }
 

@@ -17,11 +17,14 @@ namespace railyard::multi_rank {
 class ProcessWorld {
  public:
   static constexpr int kMaxRanks = 16;
+  using Preparation = std::function<void(int rank, WorldOptions& options)>;
 
   /// Forks a process per rank; each runs `body` in its world, and tells what its copy of `report` holds then, and what
   /// was thrown.
-  /// A process that hangs is killed after three case deadlines. The caller has no other thread.
-  ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report);
+  /// A process that hangs is killed after three case deadlines. The caller has no other thread. `prepare` runs first in
+  /// each process, and may change what its world is made with.
+  ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report,
+               const Preparation& prepare = {});
   ~ProcessWorld();
   ProcessWorld(const ProcessWorld&) = delete;
   ProcessWorld& operator=(const ProcessWorld&) = delete;
@@ -43,7 +46,8 @@ class ProcessWorld {
     int output = -1;
   };
 
-  [[nodiscard]] Child start(int rank, const WorldOptions& options, const std::function<void(Rank&)>& body);
+  [[nodiscard]] Child start(int rank, WorldOptions options, const std::function<void(Rank&)>& body,
+                            const Preparation& prepare);
 
   Report& report_;  // of a child: its own copy
   SharedPage* page_;
@@ -51,6 +55,7 @@ class ProcessWorld {
 };
 
 /// `body` once per rank, each in a process of its own. What went wrong is in `report` when all have ended.
-void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report);
+void run_processes(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report,
+                   const ProcessWorld::Preparation& prepare = {});
 
 }  // namespace railyard::multi_rank
