@@ -4,6 +4,7 @@
 // Order. The operations of a group run one after the other, in call order: an operation on another stream than the one
 // before waits for that one's event. Within a capture the event is a captured one; between a graph and other work the
 // caller orders, as for any graph. `receive` only makes its stream wait for the send part's kernel.
+#include "api/cuda_engine.hpp"
 #include "api/group_options.hpp"
 #include "api/group_state.hpp"
 #include "api/test_hooks.hpp"
@@ -23,12 +24,14 @@
 #include <iterator>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
 namespace railyard {
 namespace {
 
+using api::CudaEngine;
 using symmetric_memory::Heap;
 using symmetric_memory::SymmetricHeap;
 
@@ -37,6 +40,8 @@ constexpr int kSms = 16;
 constexpr int kSmsQuantise = 20;
 // Address space for the routes that a rank may keep; memory is taken as they come.
 constexpr std::size_t kRouteLimit = std::size_t{64} << 30;
+// How far a rank that shares its GPU with others of its process may be ahead of the device.
+constexpr std::size_t kRunAhead = 16;
 
 cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.native()); }
 
@@ -48,23 +53,11 @@ std::vector<topology::CudaIdentity> gather_gpus(Rank& rank, std::chrono::nanosec
   return all;
 }
 
-std::shared_ptr<SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options,
-                                         const std::vector<topology::CudaIdentity>& gpus) {
-  const int device = rank.device().index;
-  const auto make = [&] {
-    const std::vector<int> visible = topology::visible_devices(gpus);
-    topology::check_peer_access(visible);
-    auto region = std::make_unique<symmetric_memory::CudaRegion>(
-        device, options.heap_limit_bytes, rank.bootstrap()->one_process() ? visible : std::vector<int>{device});
-    return std::make_shared<Heap>(std::move(region), options.heap_bytes,
-                                  std::make_shared<symmetric_memory::CudaReleaseOrder>(device));
-  };
-  const auto map = [&] {
-    return std::make_unique<symmetric_memory::CudaPeerMapping>(device, options.heap_limit_bytes);
-  };
-  return std::make_shared<SymmetricHeap>(*rank.bootstrap(), options.heap_bytes,
-                                         symmetric_memory::HeapKind{.make = make, .map = map},
-                                         api::deadline_of(rank, options));
+// Of the routes of one rank alone.
+std::shared_ptr<Heap> make_route_heap(int device) {
+  return std::make_shared<Heap>(
+      std::make_unique<symmetric_memory::CudaRegion>(device, kRouteLimit, std::vector<int>{device}), 0,
+      std::make_shared<symmetric_memory::CudaReleaseOrder>(device));
 }
 
 struct SmShare {
@@ -79,103 +72,51 @@ SmShare share_sms(const GroupOptions& options, int available, std::ptrdiff_t ran
   return {std::min(kSms, share), std::min(kSmsQuantise, share)};
 }
 
-// A destroyed group whose latest operation still runs: what its kernel uses stays until it has ended.
-struct Retired {
-  std::shared_ptr<CUevent_st> end;
-  std::shared_ptr<SymmetricHeap> heap;
-  std::shared_ptr<throughput::CudaOperations> operations;
-  std::unique_ptr<tuning::SmReservation> reservation;
-  std::shared_ptr<void> abort_watches[2];  // it still hears an abort
-};
-
-class RetiredGroups {
- public:
-  void add(Retired group) {
-    const std::lock_guard lock(mutex_);
-    groups_.push_back(std::move(group));
-  }
-  /// Lets go of those that have ended. Looked at whenever a group is made or destroyed.
-  void release() {
-    std::vector<Retired> ended;  // destroyed after the lock
-    {
-      const std::lock_guard lock(mutex_);
-      const auto running = std::partition(groups_.begin(), groups_.end(), [](const Retired& group) {
-        return cudaEventQuery(group.end.get()) == cudaErrorNotReady;
-      });
-      std::move(running, groups_.end(), std::back_inserter(ended));
-      groups_.erase(running, groups_.end());
-    }
-  }
-
- private:
-  std::mutex mutex_;
-  std::vector<Retired> groups_;
-};
-
-RetiredGroups& retired_groups() {
-  static auto* const groups = new RetiredGroups;  // never destroyed: CUDA may end first
-  return *groups;
-}
-
 class CudaGroup final : public GroupState {
  public:
   CudaGroup(Rank& owner, const GroupOptions& complete_options)
       : GroupState(owner, complete_options),
         timeout_(api::deadline_of(owner, options)),
+        compare_all_(owner.debug() > 0),
+        routes_(std::make_shared<throughput::CudaRoutePool>()),
         dispatches_(static_cast<std::size_t>(options.max_in_flight)),
         combines_(static_cast<std::size_t>(options.max_in_flight)) {
     const device::UseDevice current(device.index);
     symmetric_memory::release_from_graphs();
-    retired_groups().release();
+    api::release_retired_cuda_engines();
     symmetric_memory::CudaReleaseOrder::release_retired();
     api::compare_options(options, device.kind, *bootstrap_, timeout_);
-    const std::vector<topology::CudaIdentity> gpus = gather_gpus(owner, timeout_);
-    const auto ranks_on_gpu = std::count(gpus.begin(), gpus.end(), gpus[static_cast<std::size_t>(rank)]);
+    gpus_ = gather_gpus(owner, timeout_);
+    const auto ranks_on_gpu = count_ranks_here();
     if (bootstrap_->one_process()) {
       ranks_here_ = ranks_on_gpu;
     } else if (ranks_on_gpu > 1) {
       warn_of_shared_gpu(ranks_on_gpu);
     }
     const int available = topology::available_sms(device.index);
-    const SmShare sms = share_sms(options, available, ranks_on_gpu);
-    warn_of_hidden_gpus(gpus);
-    heap_ = make_heap(owner, options, gpus);
+    sms_ = share_sms(options, available, ranks_on_gpu);
+    warn_of_hidden_gpus(gpus_);
+    auto heap =
+        api::make_cuda_heap(*bootstrap_, device.index, options.heap_bytes, options.heap_limit_bytes, gpus_, timeout_);
     // From here on a rank that fails lets the others' barrier name it.
-    reservation_ = tuning::reserve_sms(device.index, available, std::max(sms.copy, sms.quantise),
+    reservation_ = tuning::reserve_sms(device.index, available, std::max(sms_.copy, sms_.quantise),
                                        diagnostics::format("a group of rank {}", rank));
-    resources_ = std::make_shared<throughput::CudaResources>(
-        rank, device.index, options.placement.local_experts(rank),
-        throughput::CudaResources::AbortFlags{abort_, bootstrap_->abort_flag()});
-    set_timeout(timeout_);
-    statistics_.num_sms = std::max(sms.copy, sms.quantise);
+    statistics_.num_sms = std::max(sms_.copy, sms_.quantise);
     load_kernels();
-    operations_ = std::make_shared<throughput::CudaOperations>(
-        throughput::CudaOperationsOptions{.group = &options,
-                                          .rank = rank,
-                                          .num_ranks = size,
-                                          .device = device,
-                                          .num_sms = sms.copy,
-                                          .num_sms_quantise = sms.quantise,
-                                          .first_epoch = options.testing ? options.testing->first_epoch : 0,
-                                          .compare_all = owner.debug() > 0},
-        heap_,
-        std::make_shared<Heap>(
-            std::make_unique<symmetric_memory::CudaRegion>(device.index, kRouteLimit, std::vector<int>{device.index}),
-            0, std::make_shared<symmetric_memory::CudaReleaseOrder>(device.index)),
-        resources_);
-    // The device sees an abort of the world, or of the group, in pinned memory.
-    abort_watch_ = abort_->watch([control = resources_] { raise_abort(*control); });
-    world_abort_watch_ = bootstrap_->abort_flag()->watch([control = resources_] { raise_abort(*control); });
+    route_heap_ = make_route_heap(device.index);
+    engine_ = make_engine(std::move(heap), options.testing ? options.testing->first_epoch : 0, 0);
     // Nobody launches before everybody's control words have their first values and every kernel is loaded.
-    bootstrap_->all_gather(nullptr, nullptr, 0, "created a group", timeout_);
+    membership_.create(timeout_);
+    membership_.watch(abort_, world_abort_);
   }
 
   ~CudaGroup() override {
     const device::UseDevice current(device.index);
-    if (captured_end_) resources_->events().recycle(captured_end_);
-    retired_groups().release();
+    forget_captured_end();
+    api::release_retired_cuda_engines();
     if (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
-      retired_groups().add({latest_, heap_, operations_, std::move(reservation_), {abort_watch_, world_abort_watch_}});
+      engine_->end_with(*bootstrap_->abort_flag());  // which a departure raises too
+      api::retire(latest_, engine_, std::move(reservation_));
     }
   }
 
@@ -184,15 +125,15 @@ class CudaGroup final : public GroupState {
             .placement = options.placement,
             .rank = rank,
             .device = device,
-            .routes = operations_->routes().get(),
-            .heap = heap_->own().base(),
-            .heap_limit = heap_->own().limit()};
+            .routes = routes_.get(),
+            .heap = heap().base(),
+            .heap_limit = heap().limit(),
+            .first_route = engine_->first_route};
   }
 
   void set_timeout(std::chrono::nanoseconds timeout) override {
     timeout_ = timeout;
-    std::atomic_ref(resources_->control()->timeout_ns)
-        .store(static_cast<std::uint64_t>(timeout.count()), std::memory_order_relaxed);
+    tell_timeout(*engine_->resources);
   }
 
   GroupStatistics statistics() override {
@@ -209,8 +150,95 @@ class CudaGroup final : public GroupState {
     std::uint64_t row_bytes = 0;
   };
 
-  static void raise_abort(const throughput::CudaResources& resources) {
-    std::atomic_ref(resources.control()->abort).store(1, std::memory_order_release);
+  // On this rank's GPU, of the group's members.
+  [[nodiscard]] std::ptrdiff_t count_ranks_here() const {
+    const topology::CudaIdentity& mine = gpus_[static_cast<std::size_t>(rank)];
+    return std::ranges::count_if(membership_.ranks(),
+                                 [&](int member) { return gpus_[static_cast<std::size_t>(member)] == mine; });
+  }
+
+  void tell_timeout(const throughput::CudaResources& resources) const {
+    const bool forever = options.on_timeout == TimeoutPolicy::wait;
+    std::atomic_ref(resources.control()->timeout_ns)
+        .store(forever ? 0 : static_cast<std::uint64_t>(timeout_.count()), std::memory_order_relaxed);
+  }
+
+  // Under `abort_`.
+  std::shared_ptr<CudaEngine> make_engine(std::shared_ptr<SymmetricHeap> heap, std::uint64_t first_epoch,
+                                          std::uint64_t first_route) {
+    auto engine = std::make_shared<CudaEngine>();
+    engine->heap = std::move(heap);
+    engine->resources =
+        std::make_shared<throughput::CudaResources>(rank, device.index, options.placement.local_experts(rank),
+                                                    throughput::CudaResources::AbortFlags{abort_, world_abort_});
+    tell_timeout(*engine->resources);
+    engine->operations = std::make_unique<throughput::CudaOperations>(
+        throughput::CudaOperationsOptions{.group = &options,
+                                          .rank = rank,
+                                          .num_ranks = size,
+                                          .members = membership_.ranks(),
+                                          .device = device,
+                                          .num_sms = sms_.copy,
+                                          .num_sms_quantise = sms_.quantise,
+                                          .first_epoch = first_epoch,
+                                          .first_route = first_route,
+                                          .compare_all = compare_all_},
+        engine->heap, route_heap_, routes_, engine->resources);
+    engine->first_epoch = first_epoch;
+    engine->first_route = first_route;
+    engine->end_with(*abort_);
+    engine->end_with(*world_abort_);
+    return engine;
+  }
+
+  // Every wait on the device ends now, so what runs does, unless it has not begun: then the caller's work before it on
+  // its stream has the deadline to end.
+  api::Standing standing() override {
+    const device::UseDevice current(device.index);
+    engine_->abort();
+    const auto deadline = std::chrono::steady_clock::now() + timeout_;
+    while (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        throw Error(ErrorCode::timeout,
+                    diagnostics::format("rank {}: recover: the group's latest operation has not ended on cuda:{}; what "
+                                        "was submitted to its stream before must end first",
+                                        rank, device.index));
+      }
+      std::this_thread::yield();
+    }
+    const throughput::CudaOperations::Finished finished = engine_->operations->close();
+    return {.next_epoch = engine_->first_epoch + std::max(finished.dispatches, finished.combines) + 1,
+            .next_route = engine_->operations->next_route(),
+            .heap_bytes = heap().usage().bytes,
+            .dispatches = before_.dispatches + finished.dispatches,
+            .combines = before_.combines + finished.combines};
+  }
+
+  void rebuild(const api::Standing& agreed, const std::shared_ptr<bootstrap::Bootstrap>& members) override {
+    const device::UseDevice current(device.index);
+    symmetric_memory::release_from_graphs();
+    std::vector<topology::CudaIdentity> gpus;
+    for (const int member : membership_.ranks()) gpus.push_back(gpus_[static_cast<std::size_t>(member)]);
+    auto heap =
+        api::make_cuda_heap(*members, device.index, agreed.heap_bytes, options.heap_limit_bytes, gpus, timeout_);
+    heap->number_as(membership_.ranks(), size);
+    auto engine = make_engine(std::move(heap), agreed.next_epoch, agreed.next_route);
+    // What was pending holds memory of before. It is freed here, as far as nobody has leases of it: later that could
+    // wait for kernels of other ranks, and they for this one.
+    std::ranges::fill(dispatches_, throughput::CudaDispatchOperation{});
+    std::ranges::fill(combines_, throughput::CudaCombineOperation{});
+    forget_captured_end();
+    latest_.reset();
+    ahead_.clear();
+    std::erase_if(earlier_, [](const auto& earlier) { return earlier.expired(); });
+    earlier_.push_back(engine_->resources);
+    for (const auto& earlier : earlier_) {
+      if (const auto resources = earlier.lock()) resources->forget_refusal();
+    }
+    engine_ = std::move(engine);
+    before_ = {.dispatches = agreed.dispatches, .combines = agreed.combines};
+    if (bootstrap_->one_process()) ranks_here_ = count_ranks_here();
+    members->all_gather(nullptr, nullptr, 0, "recovered a group", timeout_);
   }
 
   void warn_of_shared_gpu(std::ptrdiff_t ranks) const {
@@ -289,8 +317,28 @@ class CudaGroup final : public GroupState {
     }
     const bool capturing = status == cudaStreamCaptureStatusActive;
     capture_ = capturing ? capture : 0;
-    if (!capturing) check_device_of(stream);  // CUDA does not answer about a stream that is captured
+    if (!capturing) {
+      check_device_of(stream);  // CUDA does not answer about a stream that is captured
+      bound_run_ahead();
+    }
     return capturing;
+  }
+
+  // Ranks that share a context share its queue of launches. A thread that finds it full waits in the driver, and keeps
+  // the others of the context from submitting what its own kernels wait for.
+  void bound_run_ahead() {
+    if (ranks_here_ == 1 || ahead_.size() < kRunAhead) return;
+    const auto deadline = std::chrono::steady_clock::now() + timeout_;
+    while (cudaEventQuery(ahead_.front().get()) == cudaErrorNotReady) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        throw Error(ErrorCode::timeout,
+                    diagnostics::format("rank {}: the operation of {} calls before has not ended on cuda:{}, which {} "
+                                        "ranks of this process share; what it waits for on its stream must run first",
+                                        rank, kRunAhead, device.index, ranks_here_));
+      }
+      std::this_thread::yield();
+    }
+    ahead_.pop_front();
   }
 
   void follow(Stream stream) {
@@ -303,15 +351,21 @@ class CudaGroup final : public GroupState {
     }
   }
 
+  void forget_captured_end() {
+    if (captured_end_) engine_->resources->events().recycle(captured_end_);
+    captured_end_ = nullptr;
+  }
+
   void leave(Stream stream, const std::shared_ptr<throughput::CudaCompletion>& completion) {
     completion->launched(native(stream), capture_ != 0);
     if (capture_ == 0) {
       latest_ = completion->event();
+      if (ranks_here_ > 1) ahead_.push_back(latest_);
       latest_on_ = stream;
       return;
     }
-    if (captured_end_) resources_->events().recycle(captured_end_);
-    captured_end_ = resources_->events().record(native(stream));
+    forget_captured_end();
+    captured_end_ = engine_->resources->events().record(native(stream));
     if (!captured_end_) throw Error(ErrorCode::unsupported, "CUDA refused the event that ends a captured operation");
     captured_in_ = capture_;
     captured_on_ = stream;
@@ -336,7 +390,7 @@ class CudaGroup final : public GroupState {
   void use_on(Stream stream, std::initializer_list<const void*> pointers, std::vector<Lease>* keep) const {
     for (const void* pointer : pointers) {
       if (!pointer) continue;
-      Lease lease = heap_->own().lease_of(pointer);
+      Lease lease = heap().lease_of(pointer);
       if (!lease) continue;
       lease.use_on(stream);
       if (keep) keep->push_back(std::move(lease));
@@ -355,7 +409,7 @@ class CudaGroup final : public GroupState {
     if (!request.makes_route()) use_route(request.route, stream);
     follow(stream);
     throughput::CudaDispatchOperation& operation = dispatches_[slot];
-    operations_->prepare(std::move(request), stream, operation);
+    engine_->operations->prepare(std::move(request), stream, operation);
     if (!capturing) return;
     kept.leases.push_back(operation.payload);
     kept.route = operation.route;
@@ -367,9 +421,9 @@ class CudaGroup final : public GroupState {
     const device::UseDevice current(device.index);
     throughput::CudaDispatchOperation& operation = dispatches_[slot];
     log(operation.descriptor);
-    operations_->launch(operation);
+    engine_->operations->launch(operation);
     try {
-      operations_->add_load(operation);
+      engine_->operations->add_load(operation);
     } catch (...) {
       leave(Stream(operation.launch.stream), operation.completion);  // the dispatch itself runs
       throw;
@@ -399,7 +453,7 @@ class CudaGroup final : public GroupState {
     use_route(request.route, stream);
     follow(stream);
     throughput::CudaCombineOperation& operation = combines_[slot];
-    operations_->prepare(std::move(request), stream, operation);
+    engine_->operations->prepare(std::move(request), stream, operation);
     if (!capturing) return;
     kept.leases.push_back(operation.y);
     kept.route = operation.route;
@@ -411,7 +465,7 @@ class CudaGroup final : public GroupState {
     const device::UseDevice current(device.index);
     throughput::CudaCombineOperation& operation = combines_[slot];
     log(operation.descriptor);
-    statistics_.bytes_copied += operations_->launch(operation);
+    statistics_.bytes_copied += engine_->operations->launch(operation);
     leave(Stream(operation.launch.stream), operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
     account(*operation.completion, state.completion,
@@ -432,14 +486,11 @@ class CudaGroup final : public GroupState {
     std::vector<Lease> leases;
     Route route;
     std::shared_ptr<throughput::CudaCompletion> end;
-    // What its kernel reads beside: the group may be destroyed.
-    std::shared_ptr<SymmetricHeap> heap;
-    std::shared_ptr<throughput::CudaOperations> operations;
+    std::shared_ptr<CudaEngine> engine;  // what its kernel reads beside: the group may be destroyed
   };
 
   void keep(Kept&& kept, Stream stream) const {
-    kept.heap = heap_;
-    kept.operations = operations_;
+    kept.engine = engine_;
     symmetric_memory::keep_in_graph(native(stream), std::make_shared<Kept>(std::move(kept)));
   }
 
@@ -503,7 +554,7 @@ class CudaGroup final : public GroupState {
     const device::UseDevice current(device.index);
     if (native(stream) == cudaStreamPerThread) check_default_stream(stream);
     symmetric_memory::release_from_graphs();
-    Lease lease = heap_->own().allocate(bytes, stream);
+    Lease lease = heap().allocate(bytes, stream);
     if (lease && device::is_capturing(native(stream))) {
       Kept kept;
       kept.leases.push_back(lease);
@@ -514,11 +565,21 @@ class CudaGroup final : public GroupState {
 
   void prepare_growth(std::size_t bytes) override {
     const device::UseDevice current(device.index);
-    heap_->prepare_growth(*bootstrap_, bytes, timeout_);
+    engine_->heap->prepare_growth(*members_, bytes, timeout_);
   }
 
-  std::string device_failure() override { return resources_->failure(); }
-  Heap& heap() const noexcept override { return heap_->own(); }
+  std::string device_failure() override {
+    for (const std::weak_ptr<throughput::CudaResources>& earlier : earlier_) {
+      const auto resources = earlier.lock();
+      if (!resources || !resources->has_refused()) continue;
+      return diagnostics::format(
+          "rank {}: a graph that was captured before the group recovered was launched, and did "
+          "nothing; capture it anew",
+          rank);
+    }
+    return engine_->resources->failure();
+  }
+  Heap& heap() const noexcept override { return engine_->heap->own(); }
   std::chrono::nanoseconds timeout() noexcept override { return timeout_; }
 
   void log(const transports::Descriptor& descriptor) {
@@ -527,13 +588,19 @@ class CudaGroup final : public GroupState {
   }
 
   std::chrono::nanoseconds timeout_;
-  std::ptrdiff_t ranks_here_ = 1;  // on this device, in this process
-  std::shared_ptr<SymmetricHeap> heap_;
+  std::ptrdiff_t ranks_here_ = 1;             // on this device, in this process
+  const bool compare_all_;                    // RAILYARD_DEBUG=1
+  std::vector<topology::CudaIdentity> gpus_;  // [rank]
+  SmShare sms_;
   std::unique_ptr<tuning::SmReservation> reservation_;
-  std::shared_ptr<throughput::CudaResources> resources_;
-  std::shared_ptr<throughput::CudaOperations> operations_;
-  std::shared_ptr<void> abort_watch_;
-  std::shared_ptr<void> world_abort_watch_;
+  std::shared_ptr<throughput::CudaRoutePool> routes_;
+  std::shared_ptr<Heap> route_heap_;
+  std::shared_ptr<CudaEngine> engine_;
+  std::vector<std::weak_ptr<throughput::CudaResources>> earlier_;  // of generations before, which graphs may launch
+  struct {
+    std::uint64_t dispatches = 0;
+    std::uint64_t combines = 0;
+  } before_;                                                   // finished in earlier generations
   std::vector<throughput::CudaDispatchOperation> dispatches_;  // by slot
   std::vector<throughput::CudaCombineOperation> combines_;
   std::shared_ptr<CUevent_st> latest_;  // the end of the latest operation outside captures
@@ -543,6 +610,7 @@ class CudaGroup final : public GroupState {
   unsigned long long captured_in_ = 0;
   Stream captured_on_;
   std::deque<Uncounted> uncounted_;
+  std::deque<std::shared_ptr<CUevent_st>> ahead_;  // ends of the latest operations, where ranks share the GPU
 };
 
 }  // namespace

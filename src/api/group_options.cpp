@@ -67,11 +67,6 @@ void check_cuda(const GroupOptions& options, int world_size) {
   if (options.mode == Mode::low_latency) {
     throw Error(ErrorCode::unsupported, "mode low_latency on CUDA; groups on GPUs have mode throughput so far");
   }
-  if (options.on_timeout != TimeoutPolicy::error) {
-    throw Error(ErrorCode::unsupported,
-                diagnostics::format("on_timeout {} on CUDA; groups on GPUs do not recover so far: leave it error",
-                                    name(options.on_timeout)));
-  }
 }
 
 // A field that must agree, as a number, and how its values read.

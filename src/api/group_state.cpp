@@ -5,6 +5,8 @@
 #include "api/require.hpp"
 #include "diagnostics/nvtx_range.hpp"
 
+#include <fmt/ranges.h>
+
 #include <exception>
 #include <utility>
 #include <vector>
@@ -24,8 +26,9 @@ GroupState::GroupState(Rank& owner, GroupOptions complete_options)
       device(owner.device()),
       bootstrap_(owner.bootstrap()),
       log_(owner.log()),
+      membership_(rank, bootstrap_),
       members_(bootstrap_),
-      world_abort_(device.kind == DeviceKind::host ? bootstrap_->survivor_flag() : bootstrap_->abort_flag()),
+      world_abort_(bootstrap_->survivor_flag()),
       abort_(std::make_shared<bootstrap::AbortFlag>()) {}
 
 void GroupState::check_active() {
@@ -77,14 +80,35 @@ void GroupState::prepare_operation() {
   check_active();
 }
 
-Recovery GroupState::recover() {
-  throw Error(
-      ErrorCode::unsupported,
-      diagnostics::format("rank {}: recover on {}; groups on the host recover so far, here a new group is needed", rank,
-                          name(device.kind)));
+Recovery GroupState::rejoin() {
+  api::require(masked_, "rank {}: rejoin, and this rank is not masked; recover() is for those who are not", rank);
+  return go_on(true);
 }
 
-Recovery GroupState::rejoin() { return GroupState::recover(); }
+// With those who come, after `joins` as one that was masked.
+Recovery GroupState::go_on(bool joins) {
+  suspend("recover() was called");
+  membership_.stop_watching();
+  const std::shared_ptr<bootstrap::AbortFlag> end = renew_abort();
+  bool is_member = !masked_;
+  try {
+    const auto [agreed, aligned] = membership_.agree(standing(), joins, timeout(), *end);
+    is_member = true;
+    membership_.watch(end, world_abort_);
+    const std::shared_ptr<bootstrap::Bootstrap> members = membership_.make_bootstrap(end);
+    rebuild(agreed, members);
+    members_ = members;
+    const Recovery recovery{
+        .masked = masked_ranks(), .dispatches = agreed.dispatches, .combines = agreed.combines, .aligned = aligned};
+    resume(recovery);
+    log_->write(LogLevel::warn, diagnostics::format("rank {}: the group goes on with ranks {}, after epoch {}", rank,
+                                                    fmt::join(membership_.ranks(), ", "), agreed.next_epoch));
+    return recovery;
+  } catch (const Error& error) {
+    stay_suspended(error, !is_member);
+    throw;
+  }
+}
 
 void GroupState::stay_suspended(const Error& error, bool masked) {
   masked_ = masked || error.code() == ErrorCode::masked;

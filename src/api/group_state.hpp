@@ -2,6 +2,7 @@
 // What a Group, and the operations it has pending, share: one class for each kind of device.
 #pragma once
 
+#include "api/membership.hpp"
 #include "api/validation.hpp"
 #include "bootstrap/bootstrap.hpp"
 #include "diagnostics/log.hpp"
@@ -48,10 +49,10 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] bool is_suspended();
   [[nodiscard]] const Recovery& last_recovery() const noexcept { return last_recovery_; }
   /// Group::recover.
-  virtual Recovery recover();
+  Recovery recover() { return go_on(false); }
   /// Group::rejoin.
-  virtual Recovery rejoin();
-  [[nodiscard]] virtual std::vector<int> masked_ranks() const { return {}; }
+  Recovery rejoin();
+  [[nodiscard]] std::vector<int> masked_ranks() const { return membership_.masked(); }
   /// A handle of a send part is there, or has been received.
   void hold_part() noexcept { ++held_parts_; }
   void release_part() noexcept { --held_parts_; }
@@ -96,20 +97,23 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] virtual std::string device_failure() { return {}; }
   [[nodiscard]] virtual symmetric_memory::Heap& heap() const noexcept = 0;
   [[nodiscard]] virtual std::chrono::nanoseconds timeout() noexcept = 0;
+  /// What this rank brings to a recovery: all but the last two. Called with every wait aborted; when it returns nothing
+  /// of this rank runs any more.
+  [[nodiscard]] virtual api::Standing standing() = 0;
+  /// Collective, of the ranks that go on: everything that they share anew, under `abort_`. No late word can be taken
+  /// for one of now: a masked rank, and an operation that was interrupted, know only memory of before, and the heap of
+  /// now is no part of it. The epoch goes on from the largest that a member has begun, so that messages and traces name
+  /// none twice. What a masked rank still writes lands in the old heap, of which no byte is handed out again, and which
+  /// it keeps alive itself.
+  virtual void rebuild(const api::Standing& agreed, const std::shared_ptr<bootstrap::Bootstrap>& members) = 0;
 
   void suspend(std::string reason) noexcept;
-  /// Why the group stays suspended, after an attempt to recover it.
-  void stay_suspended(const Error& error, bool masked);
-  [[nodiscard]] bool is_masked() const noexcept { return masked_; }
-  /// From here on `abort` raises another flag, which is returned.
-  std::shared_ptr<bootstrap::AbortFlag> renew_abort();
-  /// The group works again: what was pending is forgotten.
-  void resume(const Recovery& recovery);
   [[nodiscard]] std::uint64_t finished_dispatches() const noexcept { return finished_dispatches_; }
   [[nodiscard]] std::uint64_t finished_combines() const noexcept { return finished_combines_; }
 
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
   std::shared_ptr<diagnostics::Log> log_;
+  api::Membership membership_;
   std::shared_ptr<bootstrap::Bootstrap> members_;  // of the ranks that are not masked, numbered among them
   std::shared_ptr<bootstrap::AbortFlag> world_abort_;
   std::shared_ptr<bootstrap::AbortFlag> abort_;     // renewed by recoveries, under abort_mutex_
@@ -117,6 +121,13 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   GroupStatistics statistics_;
 
  private:
+  Recovery go_on(bool joins);
+  /// Why the group stays suspended, after an attempt to recover it.
+  void stay_suspended(const Error& error, bool masked);
+  /// From here on `abort` raises another flag, which is returned.
+  std::shared_ptr<bootstrap::AbortFlag> renew_abort();
+  /// The group works again: what was pending is forgotten.
+  void resume(const Recovery& recovery);
   template <typename Part>
   auto guarded(Part part);
   void abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept;

@@ -15,7 +15,8 @@ namespace railyard::device {
 /// Chain 1, bulk write -> peer signal; with it chain 5 for generic writes of the same block. All threads of the block.
 /// wait_group 0 (never .read) makes each issuing thread's bulk stores performed and ordered before what that thread
 /// does next; the CTA barrier brings all threads' writes before the signalling threads; fence.acq_rel.sys is cumulative
-/// over them; the addition comes after. `word_of(peer)` is a 64-bit signal in that peer's memory.
+/// over them; the addition comes after. `word_of(peer)` is a 64-bit signal in that peer's memory,
+/// or null for a peer that is not told.
 template <class WordOf>
 __device__ __forceinline__ void writes_to_peer_signals(int num_peers, std::uint64_t share, WordOf word_of) {
   bulk_wait_written();
@@ -23,9 +24,10 @@ __device__ __forceinline__ void writes_to_peer_signals(int num_peers, std::uint6
   debug_delay();
   __syncthreads();
   const int peer = static_cast<int>(threadIdx.x);
-  if (peer < num_peers) {
+  std::uint64_t* const word = peer < num_peers ? word_of(peer) : nullptr;
+  if (word != nullptr) {
     fence_acquire_release_system();
-    add_relaxed_system(word_of(peer), share);
+    add_relaxed_system(word, share);
   }
 }
 
@@ -94,9 +96,10 @@ __device__ __forceinline__ void reads_to_peer_signals(int num_peers, std::uint64
   debug_delay();
   __syncthreads();
   const int peer = static_cast<int>(threadIdx.x);
-  if (peer < num_peers) {
+  std::uint64_t* const word = peer < num_peers ? word_of(peer) : nullptr;
+  if (word != nullptr) {
     fence_acquire_release_system();
-    add_relaxed_system(word_of(peer), share);
+    add_relaxed_system(word, share);
   }
 }
 

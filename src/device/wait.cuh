@@ -43,6 +43,9 @@ __device__ __noinline__ inline void record_failure(WaitScope scope, WaitSite sit
   store_relaxed_system(&report->code, static_cast<std::uint32_t>(code));
 }
 
+/// A launch ends at once, since its group has failed before.
+__device__ __forceinline__ void record_refusal(WaitReport* report) { store_relaxed_system(&report->refused, 1U); }
+
 /// True when the wait is to end without its peer: the group has failed, the host aborts, or the deadline has passed.
 /// `start_ns` is when the wait began, or a little later.
 __device__ __noinline__ inline bool gives_up(WaitScope scope, WaitSite site, std::uint64_t seen,

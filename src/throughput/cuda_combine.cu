@@ -326,7 +326,7 @@ __device__ void write_result(const CombineBlock& block, bool failed) {
 __device__ void wait_for_readers(const CombineBlock& block) {
   const int reader = static_cast<int>(threadIdx.x);
   bool done = true;
-  if (reader < block.group().num_ranks) {
+  if (reader < block.group().num_ranks && block.group().has(reader)) {
     done = device::wait_for_signal(block.waits(), CudaStage::readers, reader,  // pair: combine.read
                                    block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep);
   }
@@ -366,7 +366,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
       if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) write_result(block, false);
       if (reduces) reduce_items<kY>(block, producer);
       device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
-        return block.readers_done(peer, block.group().rank);
+        return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
       });
       if (blockIdx.x == 0) wait_for_readers(block);
     } else if (blockIdx.x == 0 && threadIdx.x == 0) {
@@ -374,6 +374,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_result(block, true);
+    device::record_refusal(p.call.group.report);
   }
 }
 

@@ -50,7 +50,7 @@ __device__ void wait_for_arrivals(const DispatchBlock& block) {
   const int source = static_cast<int>(threadIdx.x);
   const CudaGroup& group = block.call().group;
   bool arrived = true;
-  if (source < group.num_ranks) {
+  if (source < group.num_ranks && group.has(source)) {
     arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
                                       block.arrived(group.rank, source), block.epoch * kCudaSignalStep);
   }
@@ -91,7 +91,7 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
     }
   }
   device::writes_to_peer_signals(block.num_ranks(), signal_share(), [&](int peer) {  // pair: dispatch.arrived
-    return block.arrived(peer, block.rank());
+    return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr;
   });
   if (blockIdx.x == 0) wait_for_arrivals(block);
 }
@@ -134,6 +134,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_failure(block);
+    device::record_refusal(p.call.group.report);
   }
 }
 

@@ -32,16 +32,20 @@ using CudaStage = device::Stage;
 using CudaHostControl = device::HostControl;
 using CudaWaitReport = device::WaitReport;
 
-/// By value in every launch. All pointers are valid on the launching device.
+/// By value in every launch. All pointers are valid on the launching device. A rank that is no member is written
+/// nothing and waited for by nobody: its words count as zeros, and no expert is on it.
 struct CudaGroup {
   int rank = 0;
   int num_ranks = 0;
-  std::byte* heaps[kCudaMaxRanks] = {};  // base of each rank's heap as mapped here
-  std::size_t control_offset = 0;        // of the control block in every heap; a multiple of 128
+  std::uint64_t members = ~std::uint64_t{0};  // bit r: rank r
+  std::byte* heaps[kCudaMaxRanks] = {};       // base of each member's heap as mapped here
+  std::size_t control_offset = 0;             // of the control block in every heap; a multiple of 128
   CudaControlLayout control;
   CudaGroupState* state = nullptr;                // device memory
   const CudaHostControl* host_control = nullptr;  // pinned, device address
   CudaWaitReport* report = nullptr;               // pinned, device address
+
+  [[nodiscard]] constexpr bool has(int member) const { return (members >> member & 1U) != 0; }
 };
 
 }  // namespace railyard::throughput

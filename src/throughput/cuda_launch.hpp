@@ -72,6 +72,7 @@ struct CudaCombineResult {
 struct CudaPlacement {
   int num_experts = 0;
   int max_local_experts = 0;
+  static constexpr std::uint8_t kNoRank = 0xFF;  // the expert's rank is no member: its ids count as -1
   const std::uint8_t* rank_of_expert = nullptr;  // [experts]
   const std::int32_t* first_expert = nullptr;    // [ranks + 1]
 };

@@ -30,8 +30,8 @@ __device__ __forceinline__ std::uint64_t* mailbox_at(const CudaGroup& group, Cud
   return at<std::uint64_t>(group.heaps[owner], group.control_offset + group.control.mailbox(kind, slot, source));
 }
 
-/// One warp: the first kGrantWords words of this rank's mailbox at every rank. `value_of(word)`: its low 32 bits count.
-/// What this thread, its warp and earlier kernels of its stream wrote or finished reading is released with them.
+/// One warp: the first kGrantWords words of this rank's mailbox at every member. `value_of(word)`: its low 32 bits
+/// count. What this thread, its warp and earlier kernels of its stream wrote or finished reading is released with them.
 template <class ValueOf>
 __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, CudaKind kind, std::uint32_t slot,
                                                     std::uint32_t tag, ValueOf value_of) {
@@ -39,13 +39,15 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
   for (int index = lane_index(); index < group.num_ranks * kGrantWords; index += 32) {
     const int owner = (group.rank + 1 + index / kGrantWords) % group.num_ranks;
     const int word = index % kGrantWords;
+    if (!group.has(owner)) continue;
     device::store_word(mailbox_at(group, kind, slot, owner, group.rank) + word, tag,
                        static_cast<std::uint32_t>(value_of(static_cast<MailboxWord>(word))));
   }
 }
 
-/// All threads of the block. Waits for those of `num_words` words of every source that `is_needed(source, word)`, into
-/// `words` [ranks, num_words]. Compares descriptors. False, in all threads, if the group has failed.
+/// All threads of the block. Waits for those of `num_words` words of every member that `is_needed(source, word)`, into
+/// `words` [ranks, num_words]; of the others they are zeros. Compares descriptors. False, in all threads, if the group
+/// has failed.
 template <class IsNeeded>
 __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
                                                std::uint32_t slot, int num_words, std::uint32_t descriptor,
@@ -60,6 +62,10 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
     const int source = index / num_words;
     const int word = index % num_words;
     if (!is_needed(source, word)) continue;
+    if (!group.has(source)) {
+      words[index] = 0;
+      continue;
+    }
     std::uint32_t value = 0;
     if (!device::wait_for_word(scope, source, mailbox_at(group, kind, slot, group.rank, source) + word, tag, value)) {
       atomicOr(&failures, 1);

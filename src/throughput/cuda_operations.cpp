@@ -90,6 +90,22 @@ CudaRows rows_of(const DispatchRequest& request, int hidden, const std::byte* so
   return rows;
 }
 
+// Submits, and waits for what it submitted. The default stream would wait for every other one, whose kernels may wait
+// for this rank.
+template <typename Submit>
+void on_own_stream(const char* purpose, Submit submit) {
+  cudaStream_t stream = nullptr;
+  require_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), purpose);
+  try {
+    submit(stream);
+    require_cuda(cudaStreamSynchronize(stream), purpose);
+  } catch (...) {
+    static_cast<void>(cudaStreamDestroy(stream));
+    throw;
+  }
+  require_cuda(cudaStreamDestroy(stream), purpose);
+}
+
 Lease take(symmetric_memory::Heap& heap, std::size_t bytes, Stream stream) {
   return bytes > 0 ? heap.allocate(bytes, stream) : Lease{};
 }
@@ -101,18 +117,19 @@ std::byte* address(const Lease& lease, std::size_t offset) { return lease ? leas
 CudaOperations::CudaOperations(const CudaOperationsOptions& options,
                                std::shared_ptr<symmetric_memory::SymmetricHeap> heap,
                                std::shared_ptr<symmetric_memory::Heap> route_heap,
-                               std::shared_ptr<CudaResources> resources)
+                               std::shared_ptr<CudaRoutePool> routes, std::shared_ptr<CudaResources> resources)
     : options_(options),
       placement_(options.group->placement),
       heap_(std::move(heap)),
       route_heap_(std::move(route_heap)),
       resources_(std::move(resources)),
-      routes_(std::make_shared<CudaRoutePool>()),
+      routes_(std::move(routes)),
       layout_(CudaGroupMemory::of({.num_ranks = options.num_ranks,
                                    .num_experts = options.group->num_experts,
                                    .max_tokens = options.group->max_tokens,
                                    .max_top_k = options.group->max_top_k,
-                                   .num_slots = options.group->max_in_flight})) {
+                                   .num_slots = options.group->max_in_flight})),
+      next_route_id_(options.first_route) {
   memory_ = heap_->own().allocate(layout_.bytes);
   if (!memory_ || memory_.state()->offset() != 0) {
     throw Error(ErrorCode::heap_exhausted, diagnostics::format("a heap of {} bytes has no room for the group's own {}",
@@ -121,12 +138,16 @@ CudaOperations::CudaOperations(const CudaOperationsOptions& options,
   std::byte* const base = memory_.state()->data();
   group_ = {.rank = options.rank,
             .num_ranks = options.num_ranks,
+            .members = 0,
             .control_offset = 0,
             .control = CudaControlLayout::of(options.num_ranks, options.group->max_in_flight),
             .state = reinterpret_cast<CudaGroupState*>(base + layout_.state),
             .host_control = resources_->control(),
             .report = resources_->report()};
-  for (int rank = 0; rank < options.num_ranks; ++rank) group_.heaps[rank] = heap_->base(rank);
+  for (const int rank : options.members) {
+    group_.members |= std::uint64_t{1} << rank;
+    group_.heaps[rank] = heap_->base(rank);
+  }
   device_placement_ = {.num_experts = options.group->num_experts,
                        .max_local_experts = placement_.max_local_experts(),
                        .rank_of_expert = reinterpret_cast<const std::uint8_t*>(base + layout_.rank_of_expert),
@@ -137,30 +158,34 @@ CudaOperations::CudaOperations(const CudaOperationsOptions& options,
   for (int rank = 0; rank < options.num_ranks; ++rank) {
     first.push_back(placement_.first_expert(rank));
     owners.insert(owners.end(), static_cast<std::size_t>(placement_.local_experts(rank)),
-                  static_cast<std::uint8_t>(rank));
+                  group_.has(rank) ? static_cast<std::uint8_t>(rank) : CudaPlacement::kNoRank);
   }
   first.push_back(options.group->num_experts);
   const std::vector<std::uint64_t> control = group_.control.initial_words(options.first_epoch);
   const auto state = CudaGroupState::initial(options.first_epoch);
-  // A stream of its own: the default stream would wait for every other one, whose kernels may wait for this rank.
-  cudaStream_t stream = nullptr;
-  require_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream to set up a group");
-  const auto copy = [&](std::size_t offset, const auto* data, std::size_t count) {
-    require_cuda(cudaMemcpyAsync(base + offset, data, count * sizeof(*data), cudaMemcpyHostToDevice, stream),
-                 "setting up a group");
-  };
-  try {
+  on_own_stream("setting up a group", [&](cudaStream_t stream) {
+    const auto copy = [&](std::size_t offset, const auto* data, std::size_t count) {
+      require_cuda(cudaMemcpyAsync(base + offset, data, count * sizeof(*data), cudaMemcpyHostToDevice, stream),
+                   "setting up a group");
+    };
     require_cuda(cudaMemsetAsync(base, 0, layout_.bytes, stream), "setting up a group");
     copy(0, control.data(), control.size());
     copy(layout_.state, &state, 1);
     copy(layout_.rank_of_expert, owners.data(), owners.size());
     copy(layout_.first_expert, first.data(), first.size());
-    require_cuda(cudaStreamSynchronize(stream), "setting up a group");
-  } catch (...) {
-    static_cast<void>(cudaStreamDestroy(stream));
-    throw;
-  }
-  require_cuda(cudaStreamDestroy(stream), "setting up a group");
+  });
+}
+
+CudaOperations::Finished CudaOperations::close() {
+  CudaGroupState state;
+  on_own_stream("closing a group's memory", [&](cudaStream_t stream) {
+    require_cuda(cudaMemsetAsync(&group_.state->failed, 0xFF, sizeof(state.failed), stream),
+                 "closing a group's memory");
+    require_cuda(cudaMemcpyAsync(&state, group_.state, sizeof(state), cudaMemcpyDeviceToHost, stream),
+                 "closing a group's memory");
+  });
+  return {.dispatches = state.kinds[static_cast<int>(CudaKind::dispatch)].epoch - options_.first_epoch,
+          .combines = state.kinds[static_cast<int>(CudaKind::combine)].epoch - options_.first_epoch};
 }
 
 // A route's memory is no lease of the heap: a rank whose heap is full makes the route all the same, since the rows that

@@ -21,10 +21,12 @@ struct CudaOperationsOptions {
   const GroupOptions* group = nullptr;
   int rank = 0;
   int num_ranks = 0;
+  std::vector<int> members;  // ranks that take part, ascending
   Device device{};
   int num_sms = 0;           // of dispatches that copy, and of combines
   int num_sms_quantise = 0;  // of dispatches that quantise
   std::uint64_t first_epoch = 0;
+  std::uint64_t first_route = 0;
   bool compare_all = false;  // RAILYARD_DEBUG=1
 };
 
@@ -60,7 +62,8 @@ class CudaOperations {
   /// Local, but a barrier follows before the first launch. Throws RY-HEAP-EXHAUSTED if the heap is too small for the
   /// group's own memory, RY-OUT-OF-MEMORY.
   CudaOperations(const CudaOperationsOptions& options, std::shared_ptr<symmetric_memory::SymmetricHeap> heap,
-                 std::shared_ptr<symmetric_memory::Heap> route_heap, std::shared_ptr<CudaResources> resources);
+                 std::shared_ptr<symmetric_memory::Heap> route_heap, std::shared_ptr<CudaRoutePool> routes,
+                 std::shared_ptr<CudaResources> resources);
 
   void prepare(transports::DispatchRequest&& request, Stream stream, CudaDispatchOperation& operation);
   void launch(CudaDispatchOperation& operation);
@@ -70,7 +73,14 @@ class CudaOperations {
   /// Returns the bytes of y that were copied into the heap.
   std::uint64_t launch(CudaCombineOperation& operation);
 
-  [[nodiscard]] const std::shared_ptr<CudaRoutePool>& routes() const noexcept { return routes_; }
+  /// Operations of one kind that have ended well, by the device's count.
+  struct Finished {
+    std::uint64_t dispatches = 0;  // routes too
+    std::uint64_t combines = 0;
+  };
+  /// Once every launch has ended. Later ones, of graphs, end at once.
+  [[nodiscard]] Finished close();
+  [[nodiscard]] std::uint64_t next_route() const noexcept { return next_route_id_; }
 
  private:
   [[nodiscard]] Lease route_memory(std::size_t bytes, Stream stream);

@@ -131,6 +131,12 @@ std::string CudaResources::failure() const {
                              report_->expected, report_->seen);
 }
 
+bool CudaResources::has_refused() const noexcept {
+  return std::atomic_ref(report_->refused).load(std::memory_order_relaxed) != 0;
+}
+
+void CudaResources::forget_refusal() noexcept { std::atomic_ref(report_->refused).store(0, std::memory_order_relaxed); }
+
 std::string CudaResources::abort_reason() const {
   const auto raised = std::ranges::find_if(aborts_, [](const auto& flag) { return flag->raised(); });
   return raised != aborts_.end() ? (*raised)->reason() : "abort() was called";

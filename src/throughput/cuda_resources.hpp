@@ -49,7 +49,10 @@ class CudaResources {
 
   /// What ended the group's waits without the peers, as a sentence; empty if nothing has.
   [[nodiscard]] std::string failure() const;
-  /// The same as an error, for the operation with this epoch; RY-SUSPENDED if an earlier one failed.
+  /// Whether a launch came after the failure, since `forget_refusal`.
+  [[nodiscard]] bool has_refused() const noexcept;
+  void forget_refusal() noexcept;
+  /// The same as `failure`, as an error, for the operation with this epoch; RY-SUSPENDED if an earlier one failed.
   [[nodiscard]] Error failure_of(bool combine, std::uint64_t epoch) const;
 
  private:

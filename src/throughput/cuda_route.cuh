@@ -40,10 +40,11 @@ __device__ __forceinline__ RoutedToken route_token(const DispatchBlock& block, i
       if (begin + i >= top_k) break;
       const Id id = batch[i];
       const bool valid = id >= 0 && id < num_experts;
-      experts[begin + i] = valid ? static_cast<std::int32_t>(id) : -1;
-      if (valid) {
-        routed.ranks |= std::uint64_t{1} << __ldg(call.placement.rank_of_expert + id);
-      } else if (id != -1) {
+      const int owner = valid ? __ldg(call.placement.rank_of_expert + id) : CudaPlacement::kNoRank;
+      const bool goes = owner != CudaPlacement::kNoRank;
+      experts[begin + i] = goes ? static_cast<std::int32_t>(id) : -1;
+      if (goes) routed.ranks |= std::uint64_t{1} << owner;
+      if (!valid && id != -1) {
         if (routed.invalid == 0) routed.first_invalid_k = static_cast<std::uint32_t>(begin + i);
         ++routed.invalid;
       }
@@ -235,6 +236,7 @@ __device__ inline bool join_slices(const DispatchBlock& block) {
   for (int index = thread; index < num_ranks * told; index += kCudaThreads) {
     const int owner = (block.rank() + 1 + index / told) % num_ranks;
     const int word = index % told;
+    if (!block.call().group.has(owner)) continue;
     const std::uint32_t value = word < 3 ? invalid_words[word] : static_cast<std::uint32_t>(totals[word - 3]);
     device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + word,
                        block.tag(), value);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Faults of a process whose rank is on a GPU, at any moment of its operations: the others get one clear error in time,
-// what they had before is right, their contexts go on, and nothing hangs.
+// what they had before is right, their contexts live, those that may go on do, with the right results, and nothing
+// hangs.
 //   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
 //   RAILYARD_TEST_CASES  how many faults
 #include "multi_rank/backend.hpp"
@@ -37,14 +38,15 @@ using namespace std::chrono_literals;
 constexpr auto kDeadline = 1s;   // where a process stands still: nothing else tells
 constexpr auto kPatience = 60s;  // of all other waits
 constexpr auto kSlack = 5s;
-constexpr int kRounds = 2000;  // long before the last the fault has come
+constexpr auto kRollCall = 2s;  // of survivors who know that one of them is missing
+constexpr int kRounds = 2000;   // long before the last the fault has come
 
 enum class Fault : std::uint8_t { killed, stopped, exits, throws };
 constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws"};
 
 struct Case {
   explicit Case(std::uint64_t seed) : random(seed) {
-    ranks = 2 + static_cast<int>(random.below(backend().max_ranks() - 1));
+    ranks = 2 + static_cast<int>(random.below(backend().max_ranks()));  // two may share a GPU
     victim = static_cast<int>(random.below(ranks));
     fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::throws, Fault::stopped});
     after = std::chrono::microseconds(random.below(3000));
@@ -52,6 +54,10 @@ struct Case {
            " " + kFaultNames[static_cast<std::size_t>(fault)] + " " + std::to_string(after.count()) +
            " us after the first round";
   }
+
+  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, and with an exception
+  /// the rank ends the world.
+  [[nodiscard]] bool others_go_on() const { return victim != 0 && fault != Fault::throws; }
 
   Random random;
   int ranks;
@@ -61,11 +67,26 @@ struct Case {
   std::string text;
 };
 
-/// When the fault happened, and how long the slowest survivor waited for its error, for all processes to see.
+/// When the fault happened, when the last survivor was told, and when it worked again, for all processes to see.
 struct Shared {
   std::atomic<std::int64_t> fault_ns{0};
   std::atomic<std::int64_t> slowest_ns{0};
+  std::atomic<std::int64_t> recovered_ns{0};
+
+  static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
+    for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
+    }
+  }
 };
+
+/// Of one kind of fault, over all cases.
+struct Outcome {
+  int faults = 0;
+  int recoveries = 0;
+  std::int64_t slowest_ns = 0;
+  std::int64_t recovered_ns = 0;
+};
+using Outcomes = std::array<Outcome, kFaultNames.size()>;
 
 std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
@@ -77,9 +98,8 @@ void commit(Fault fault, Shared& shared) {
   if (fault == Fault::exits) ::_exit(0);
 }
 
-void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, Shared& shared,
-              const Place& place) {
-  Group group(rank, scenario.options);
+void run_until_lost(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const PlainRound& plain,
+                    Shared& shared, const Place& place) {
   round_trip(place, group, scenario, plain, rank.device());
   if (chaos.fault == Fault::stopped) group.set_timeout(kDeadline);
   rank.barrier();
@@ -110,40 +130,80 @@ void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const Pla
 /// What a survivor may be told: by its kernel's deadline, or by the rendezvous that a process has gone.
 void check_survivor(const Error& error, const Case& chaos, Shared& shared, const Place& place) {
   const std::int64_t late = now_ns() - shared.fault_ns.load();
-  for (std::int64_t seen = shared.slowest_ns.load();
-       late > seen && !shared.slowest_ns.compare_exchange_weak(seen, late);) {
-  }
+  Shared::raise_to(shared.slowest_ns, late);
   const std::string text = error.what();
   const bool code =
       error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted || error.code() == ErrorCode::suspended;
-  place.require(code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos, "unclear: " + text);
+  const bool is_called = chaos.others_go_on() && text.find("calls the group's ranks to recover") != text.npos;
+  const bool is_named = text.find("rank " + std::to_string(chaos.victim)) != text.npos;
+  place.require(code && (is_named || is_called), "unclear: " + text);
   const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
   place.require(std::chrono::nanoseconds(late) < limit, "told after " + std::to_string(late / 1'000'000) + " ms");
   const cudaError_t context = cudaDeviceSynchronize();
   place.require(context == cudaSuccess, std::string("its context was lost: ") + cudaGetErrorString(context));
 }
 
-std::string run_case(const Case& chaos, std::array<std::int64_t, kFaultNames.size()>& slowest) {
+/// Survivors without the victim; a stopped victim that comes back is told.
+void go_on(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const PlainRound& left,
+           Shared& shared, const Place& place) {
+  if (rank.index() == chaos.victim) {
+    try {
+      static_cast<void>(group.recover());
+      place.fail("the others have waited for a stopped rank");
+    } catch (const Error& error) {
+      // It may come when they have left.
+      place.require(error.code() == ErrorCode::masked || error.code() == ErrorCode::no_majority ||
+                        error.code() == ErrorCode::aborted,
+                    error.what());
+    }
+    return;
+  }
+  if (chaos.fault == Fault::stopped) group.set_timeout(kRollCall);
+  const Recovery recovery = group.recover();
+  Shared::raise_to(shared.recovered_ns, now_ns() - shared.fault_ns.load());
+  place.require(recovery.masked == std::vector<int>{chaos.victim}, "other ranks are masked than the victim");
+  group.set_timeout(kPatience);
+  for (int round = 0; round < 3; ++round) {
+    round_trip(place.at("recovered"), group, scenario, left, rank.device());
+  }
+}
+
+void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, const PlainRound& left,
+              Shared& shared, const Place& place) {
+  try {
+    Group group(rank, scenario.options);
+    try {
+      run_until_lost(rank, group, chaos, scenario, plain, shared, place);
+      return;
+    } catch (const Error& error) {
+      if (rank.index() != chaos.victim) check_survivor(error, chaos, shared, place);
+    }
+    if (chaos.others_go_on()) go_on(rank, group, chaos, scenario, left, shared, place);
+  } catch (const Error& error) {
+    if (rank.index() != chaos.victim) check_survivor(error, chaos, shared, place);
+  }
+}
+
+std::string run_case(const Case& chaos, Outcomes& outcomes) {
   Scenario scenario = plain_scenario({.ranks = chaos.ranks}, Mode::throughput);
   scenario.options.heap_bytes = std::size_t{8} << 20;
   const PlainRound plain = plain_round(scenario, 7, Layout::rank_major);
+  const PlainRound left = without_ranks(scenario, plain, {chaos.victim});
   void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return "no shared page";
   auto* const shared = new (memory) Shared;
   Report report;
   const WorldOptions options = backend().with_devices({.timeout = kPatience, .log_level = LogLevel::off});
   const auto body = [&](Rank& rank) {
-    const Place place{&report, "rank " + std::to_string(rank.index())};
-    try {
-      run_rank(rank, chaos, scenario, plain, *shared, place);
-    } catch (const Error& error) {
-      if (rank.index() != chaos.victim) check_survivor(error, chaos, *shared, place);
-    }
+    run_rank(rank, chaos, scenario, plain, left, *shared, {&report, "rank " + std::to_string(rank.index())});
   };
   ProcessWorld world(chaos.ranks, options, body, report);
   world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
-  std::int64_t& longest = slowest[static_cast<std::size_t>(chaos.fault)];
-  longest = std::max(longest, shared->slowest_ns.load());
+  Outcome& outcome = outcomes[static_cast<std::size_t>(chaos.fault)];
+  ++outcome.faults;
+  outcome.recoveries += chaos.others_go_on() ? 1 : 0;
+  outcome.slowest_ns = std::max(outcome.slowest_ns, shared->slowest_ns.load());
+  outcome.recovered_ns = std::max(outcome.recovered_ns, shared->recovered_ns.load());
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();
 }
@@ -163,12 +223,14 @@ TEST_F(CudaChaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
   const std::uint64_t cases = from_environment("RAILYARD_TEST_CASES", 100);
   std::printf("seeds from %llu, %llu faults\n", static_cast<unsigned long long>(first),
               static_cast<unsigned long long>(cases));
-  std::array<std::int64_t, kFaultNames.size()> slowest{};
-  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), slowest), "");
+  Outcomes outcomes{};
+  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), outcomes), "");
   std::printf("deadline of the stopped: %lld s\n", static_cast<long long>(kDeadline.count()));
-  for (std::size_t fault = 0; fault < slowest.size(); ++fault) {
-    std::printf("%-8s slowest survivor told after %.1f ms\n", kFaultNames[fault],
-                1e-6 * static_cast<double>(slowest[fault]));
+  for (std::size_t fault = 0; fault < outcomes.size(); ++fault) {
+    const Outcome& outcome = outcomes[fault];
+    std::printf("%-8s %3d faults, slowest survivor told after %.1f ms; %3d recoveries, the slowest by %.1f ms\n",
+                kFaultNames[fault], outcome.faults, 1e-6 * static_cast<double>(outcome.slowest_ns), outcome.recoveries,
+                1e-6 * static_cast<double>(outcome.recovered_ns));
   }
 }
 
