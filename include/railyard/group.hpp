@@ -147,12 +147,13 @@ class RAILYARD_API Group {
   void grow_heap(std::size_t bytes);
 
   /// Collective, of the ranks that are left: they agree on who goes on and on the next epoch, and the group works
-  /// again, without the others. Returns when it does. It closes as soon as all have come whose process has not gone,
-  /// or else when one that has come has waited for its deadline; then the others are masked, and told so by
-  /// RY-MASKED when they come. More than half of the group's last ranks must come, or half with the lowest of
-  /// them. A rank that waits for peers in an operation, or calls one, when another has called this gets RY-ABORTED or
-  /// RY-SUSPENDED naming the caller; it calls `recover` too. (`grow_heap` waits for its own deadline.) Allowed at any
-  /// time, also with nobody to mask.
+  /// again, without the others. Returns when it does. On CUDA, graphs with operations of this group that were launched
+  /// must have ended; those captured before must be captured anew, and launching one suspends the group. It closes as
+  /// soon as all have come whose process has not gone, or else when one that has come has waited for its deadline; then
+  /// the others are masked, and told so by RY-MASKED when they come. More than half of the group's last ranks must
+  /// come, or half with the lowest of them. A rank that waits for peers in an operation, or calls one, when another has
+  /// called this gets RY-ABORTED or RY-SUSPENDED naming the caller; it calls `recover` too. (`grow_heap` waits for its
+  /// own deadline.) Allowed at any time, also with nobody to mask.
   ///
   /// Afterwards ranks, experts and shapes are numbered as before. Ids of experts on masked ranks count as -1, masked
   /// ranks have no tokens: results are those of the same calls with such ids. Routes and send parts of before are
@@ -161,8 +162,9 @@ class RAILYARD_API Group {
   ///
   /// Throws RY-MASKED (the others go on without this rank, which can do nothing here but `rejoin`), RY-NO-MAJORITY
   /// (too few came; may be repeated), RY-OUT-OF-MEMORY, RY-TIMEOUT and RY-ABORTED if a rank is lost meanwhile or
-  /// `abort` is called (may be repeated), RY-ABORTED for good once the world was aborted or, between processes, rank
-  /// 0's has gone, and RY-UNSUPPORTED on CUDA.
+  /// `abort` is called (may be repeated), RY-TIMEOUT on CUDA if work before the group's latest operation on its stream
+  /// has not ended (may be repeated), and RY-ABORTED for good once the world was aborted or, between processes, rank
+  /// 0's has gone.
   Recovery recover();
   /// Called by a rank that is masked (RY-MASKED), while the others call `recover`: takes part in that recovery, with
   /// fresh memory, and goes on with them. Waits for it up to the group's deadline, then throws RY-TIMEOUT, and may be

@@ -363,11 +363,12 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
                                           p.call.descriptor, block.words(0), [](int, int) { return true; });
     if (exchanged) {
       find_sources(block);
-      if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) write_result(block, false);
       if (reduces) reduce_items<kY>(block, producer);
       device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
         return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
       });
+      // Not before: writes to the host's memory take longer than small operations, and the fence would wait for them.
+      if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) write_result(block, false);
       if (blockIdx.x == 0) wait_for_readers(block);
     } else if (blockIdx.x == 0 && threadIdx.x == 0) {
       write_result(block, true);

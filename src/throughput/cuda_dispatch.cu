@@ -75,7 +75,8 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
                           std::int64_t entry_ns) {
   find_destinations(block);
   const DispatchPlan& plan = block.plan();
-  if (blockIdx.x == 0 && warp_index() == kWarps - 1) write_result(block, entry_ns);
+  const bool tells = blockIdx.x == 0 && warp_index() == kWarps - 1;
+  const auto exchanged_ns = tells ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
   switch (role_of(plan, warp_index())) {
     case WarpRole::sender:
       if constexpr (kEncode == CudaEncode::copy) {
@@ -93,6 +94,8 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
   device::writes_to_peer_signals(block.num_ranks(), signal_share(), [&](int peer) {  // pair: dispatch.arrived
     return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr;
   });
+  // Not before: writes to the host's memory take longer than small operations, and the fence would wait for them.
+  if (tells) write_result(block, entry_ns, exchanged_ns);
   if (blockIdx.x == 0) wait_for_arrivals(block);
 }
 

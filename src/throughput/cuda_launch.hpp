@@ -47,8 +47,8 @@ struct CudaRoute {
   [[nodiscard]] constexpr int slots(int num_ranks) const { return slots(top_k, num_ranks); }
 };
 
-/// What a launch leaves, in device memory and, if asked, in pinned memory. Everything but `wait_code` is written soon
-/// after the exchange, before rows have moved; read it after the launch has completed on its stream.
+/// What a launch leaves, in device memory and, if asked, in pinned memory; read it after the launch has completed on
+/// its stream.
 struct CudaDispatchResult {
   Status status;                 // as Route::status; routed dispatch: heap_exhausted, or ok for the caller to merge
   std::int64_t num_tokens = 0;   // of this source

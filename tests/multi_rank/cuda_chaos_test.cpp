@@ -28,6 +28,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace railyard::multi_rank {
 namespace {
@@ -41,14 +42,22 @@ constexpr auto kSlack = 5s;
 constexpr auto kRollCall = 2s;  // of survivors who know that one of them is missing
 constexpr int kRounds = 2000;   // long before the last the fault has come
 
-enum class Fault : std::uint8_t { killed, stopped, exits, throws };
-constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws"};
+enum class Fault : std::uint8_t {
+  killed,        // SIGKILL
+  stopped,       // SIGSTOP, resumed after the others have given up
+  exits,         // _exit(0), without a word
+  throws,        // its function ends with an exception
+  other_config,  // its group has other options
+  wrong_ids,     // ids beyond the experts: a status, no failure
+};
+constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids"};
 
 struct Case {
   explicit Case(std::uint64_t seed) : random(seed) {
     ranks = 2 + static_cast<int>(random.below(backend().max_ranks()));  // two may share a GPU
     victim = static_cast<int>(random.below(ranks));
-    fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::throws, Fault::stopped});
+    fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::throws, Fault::stopped,
+                           Fault::other_config, Fault::wrong_ids});
     after = std::chrono::microseconds(random.below(3000));
     text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
            " " + kFaultNames[static_cast<std::size_t>(fault)] + " " + std::to_string(after.count()) +
@@ -57,7 +66,9 @@ struct Case {
 
   /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, and with an exception
   /// the rank ends the world.
-  [[nodiscard]] bool others_go_on() const { return victim != 0 && fault != Fault::throws; }
+  [[nodiscard]] bool others_go_on() const {
+    return victim != 0 && (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
+  }
 
   Random random;
   int ranks;
@@ -90,6 +101,19 @@ using Outcomes = std::array<Outcome, kFaultNames.size()>;
 
 std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
+/// Ids beyond the experts are a status that names the rank, on every rank.
+void use_wrong_ids(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const Place& place) {
+  const int top_k = scenario.options.max_top_k;
+  std::vector<std::int32_t> ids(static_cast<std::size_t>(top_k), 0);
+  if (rank.index() == chaos.victim) ids.front() = scenario.options.num_experts + 7;
+  const Buffer memory(rank.device(), ids.size() * sizeof(ids[0]));
+  memory.upload(ids.data(), memory.bytes());
+  const Route route = group.route(ConstTensorView(memory.data(), DType::int32, {1, top_k}, rank.device()), {},
+                                  backend().stream(rank.device()));
+  place.require(route.status().code == ErrorCode::invalid_id && route.status().rank == chaos.victim,
+                "ids beyond the experts are no status that names the rank");
+}
+
 /// The fault happens while rounds go on, in whatever stage the kernels are.
 void commit(Fault fault, Shared& shared) {
   shared.fault_ns.store(now_ns());
@@ -101,6 +125,10 @@ void commit(Fault fault, Shared& shared) {
 void run_until_lost(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const PlainRound& plain,
                     Shared& shared, const Place& place) {
   round_trip(place, group, scenario, plain, rank.device());
+  if (chaos.fault == Fault::wrong_ids) {
+    use_wrong_ids(rank, group, chaos, scenario, place);
+    return round_trip(place.at("after wrong ids"), group, scenario, plain, rank.device());
+  }
   if (chaos.fault == Fault::stopped) group.set_timeout(kDeadline);
   rank.barrier();
   std::thread timer;
@@ -132,8 +160,8 @@ void check_survivor(const Error& error, const Case& chaos, Shared& shared, const
   const std::int64_t late = now_ns() - shared.fault_ns.load();
   Shared::raise_to(shared.slowest_ns, late);
   const std::string text = error.what();
-  const bool code =
-      error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted || error.code() == ErrorCode::suspended;
+  const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
+                    error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
   const bool is_called = chaos.others_go_on() && text.find("calls the group's ranks to recover") != text.npos;
   const bool is_named = text.find("rank " + std::to_string(chaos.victim)) != text.npos;
   place.require(code && (is_named || is_called), "unclear: " + text);
@@ -171,7 +199,11 @@ void go_on(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario
 void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, const PlainRound& left,
               Shared& shared, const Place& place) {
   try {
-    Group group(rank, scenario.options);
+    GroupOptions options = scenario.options;
+    if (chaos.fault == Fault::other_config) shared.fault_ns.store(now_ns());
+    if (chaos.fault == Fault::other_config && rank.index() == chaos.victim) options.max_top_k += 1;
+    Group group(rank, options);
+    place.require(chaos.fault != Fault::other_config, "nothing was noticed");
     try {
       run_until_lost(rank, group, chaos, scenario, plain, shared, place);
       return;
