@@ -15,6 +15,7 @@
 #include "symmetric_memory/symmetric_heap.hpp"
 #include "throughput/cuda_operations.hpp"
 #include "topology/cuda_devices.hpp"
+#include "topology/cuda_fabric.hpp"
 #include "tuning/sm_ledger.hpp"
 
 #include <algorithm>
@@ -51,16 +52,19 @@ std::vector<topology::CudaIdentity> gather_gpus(Rank& rank, std::chrono::nanosec
 std::shared_ptr<SymmetricHeap> make_heap(Rank& rank, const GroupOptions& options,
                                          const std::vector<topology::CudaIdentity>& gpus) {
   const int device = rank.device().index;
+  const GpuHandles handles = options.gpu_handles.value_or(GpuHandles::fd);
   const auto make = [&] {
     const std::vector<int> visible = topology::visible_devices(gpus);
     topology::check_peer_access(visible);
+    topology::check_gpu_handles(device, handles);
     auto region = std::make_unique<symmetric_memory::CudaRegion>(
-        device, options.heap_limit_bytes, rank.bootstrap()->one_process() ? visible : std::vector<int>{device});
+        device, options.heap_limit_bytes, rank.bootstrap()->one_process() ? visible : std::vector<int>{device},
+        handles);
     return std::make_shared<Heap>(std::move(region), options.heap_bytes,
                                   std::make_shared<symmetric_memory::CudaReleaseOrder>(device));
   };
   const auto map = [&] {
-    return std::make_unique<symmetric_memory::CudaPeerMapping>(device, options.heap_limit_bytes);
+    return std::make_unique<symmetric_memory::CudaPeerMapping>(device, options.heap_limit_bytes, handles);
   };
   return std::make_shared<SymmetricHeap>(*rank.bootstrap(), options.heap_bytes,
                                          symmetric_memory::HeapKind{.make = make, .map = map},
