@@ -176,7 +176,8 @@ void SymmetricHeap::share_in_process(bootstrap::Bootstrap& bootstrap, std::size_
   };
   const std::exception_ptr refusal = refusal_of([&] { own_ = kind.make(); });
   // Shared ownership: a rank that fails from here on lets go of its heap while others may not have looked yet.
-  heaps_ = bootstrap.share(std::make_shared<Made>(own_, told(refusal)), "mapping heaps", timeout);
+  heaps_ =
+      bootstrap.share(std::make_shared<Made>(Made{.heap = own_, .refusal = told(refusal)}), "mapping heaps", timeout);
   if (refusal) std::rethrow_exception(refusal);
   for (std::size_t rank = 0; rank < heaps_.size(); ++rank) {
     const auto* const made = static_cast<const Made*>(heaps_[rank].get());
