@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -50,6 +51,10 @@ struct GroupOptions {
   /// quantise, or what this device's ranks can have together. All ranks of one device take theirs at the same time.
   /// Beside much computation, which lowers the clocks, 24 keep the links full (docs/measurements).
   int num_sms = 0;
+  /// CUDA: how processes map each other's heaps. Empty: RAILYARD_GPU_HANDLES, or fd. A group whose GPUs, driver or
+  /// process do not have fabric handles is refused (RY-UNSUPPORTED, on every rank, with the reason and what to do),
+  /// also where all ranks are threads of one process, which hand nothing over.
+  std::optional<GpuHandles> gpu_handles = {};
   /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
   std::chrono::nanoseconds timeout{0};
   /// When a deadline passes. On CUDA `error` alone.

@@ -53,11 +53,17 @@ enum class TimeoutPolicy : std::uint8_t {
   error,  // RY-TIMEOUT, and the group is suspended until Group::recover
   mask,   // the same, but the group's next operation recovers it first (Group::is_suspended)
   wait,   // goes on, with a warning per deadline (on the host), until they come, a process has died, or somebody
-         // recovers or aborts; also for a rank that has left without calling
+          // recovers or aborts; also for a rank that has left without calling
 };
 
 /// What a dispatch writes to payload rows above the count. (Ids and weights there are always -1 and 0.)
 enum class Tail : std::uint8_t { untouched, zero, poison };
+
+/// How ranks in different processes get at the memory of each other's GPUs.
+enum class GpuHandles : std::uint8_t {
+  fd,      // file descriptors, over Unix sockets: ranks of one machine
+  fabric,  // fabric handles, plain bytes: NVLink between machines needs them; the GPU and the driver must permit them
+};
 
 enum class DeviceKind : std::uint8_t { host, cuda };
 
@@ -86,6 +92,7 @@ struct Device {
 [[nodiscard]] RAILYARD_API std::string_view name(OverflowPolicy policy) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(TimeoutPolicy policy) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(Tail tail) noexcept;
+[[nodiscard]] RAILYARD_API std::string_view name(GpuHandles handles) noexcept;
 [[nodiscard]] RAILYARD_API std::string_view name(DeviceKind kind) noexcept;
 
 }  // namespace railyard

@@ -51,22 +51,27 @@ class RAILYARD_API Rank {
   /// Ends every wait of every rank in this world with RY-ABORTED and this reason. Any thread; never blocks.
   void abort(std::string_view reason);
 
-  /// For the library.
+  /// For the library: what the world's options and the environment say.
+  struct Settings {
+    std::chrono::nanoseconds timeout{0};
+    int debug = 0;
+    GpuHandles gpu_handles = GpuHandles::fd;
+    std::shared_ptr<diagnostics::Trace> trace = {};  // or null
+  };
   Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
-       std::chrono::nanoseconds timeout, int debug, std::shared_ptr<diagnostics::Trace> trace = {});
+       Settings settings);
   [[nodiscard]] const std::shared_ptr<bootstrap::Bootstrap>& bootstrap() const noexcept { return bootstrap_; }
   [[nodiscard]] const std::shared_ptr<diagnostics::Log>& log() const noexcept { return log_; }
-  [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return timeout_; }
-  [[nodiscard]] int debug() const noexcept { return debug_; }
-  [[nodiscard]] const std::shared_ptr<diagnostics::Trace>& trace() const noexcept { return trace_; }
+  [[nodiscard]] std::chrono::nanoseconds timeout() const noexcept { return settings_.timeout; }
+  [[nodiscard]] int debug() const noexcept { return settings_.debug; }
+  [[nodiscard]] GpuHandles gpu_handles() const noexcept { return settings_.gpu_handles; }
+  [[nodiscard]] const std::shared_ptr<diagnostics::Trace>& trace() const noexcept { return settings_.trace; }
 
  private:
   std::shared_ptr<bootstrap::Bootstrap> bootstrap_;
   Device device_;
   std::shared_ptr<diagnostics::Log> log_;
-  std::chrono::nanoseconds timeout_;
-  int debug_;
-  std::shared_ptr<diagnostics::Trace> trace_;  // or null
+  Settings settings_;
 };
 
 /// Where the processes of a world meet. The same in all of them, but for `rank`.
@@ -85,7 +90,8 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 
 /// All ranks of a job: as threads of this process, or as processes with one rank each.
 ///
-/// Between processes, ranks are on one machine so far: a group names a rank that is on another (RY-UNSUPPORTED). A
+/// Between processes, ranks are on one machine so far: a group names a rank that is on another (RY-UNSUPPORTED), but
+/// for GPUs in one NVLink domain with GroupOptions::gpu_handles = fabric, which has not been tried between machines. A
 /// process names its own device (`devices` with one element, by its own numbering), or those of all ranks in turn; all
 /// are on one kind. When a process ends without a word, the waits of all others end at once with RY-ABORTED naming its
 /// rank; its memory stays mapped as long as somebody uses it. From then on the world has no collectives and makes no

@@ -3,6 +3,7 @@
 
 #include "symmetric_memory/cuda_region.hpp"
 #include "symmetric_memory/cuda_release_order.hpp"
+#include "topology/cuda_fabric.hpp"
 
 #include <cuda_runtime_api.h>
 
@@ -66,17 +67,21 @@ void CudaEngine::end_with(bootstrap::AbortFlag& flag) {
 }
 
 std::shared_ptr<SymmetricHeap> make_cuda_heap(bootstrap::Bootstrap& bootstrap, int device, std::size_t bytes,
-                                              std::size_t limit, const std::vector<topology::CudaIdentity>& gpus,
+                                              const GroupOptions& options,
+                                              const std::vector<topology::CudaIdentity>& gpus,
                                               std::chrono::nanoseconds timeout) {
+  const std::size_t limit = options.heap_limit_bytes;
+  const GpuHandles handles = options.gpu_handles.value_or(GpuHandles::fd);
   const auto make = [&] {
     const std::vector<int> visible = topology::visible_devices(gpus);
     topology::check_peer_access(visible);
+    topology::check_gpu_handles(device, handles);
     auto region = std::make_unique<symmetric_memory::CudaRegion>(
-        device, limit, bootstrap.one_process() ? visible : std::vector<int>{device});
+        device, limit, bootstrap.one_process() ? visible : std::vector<int>{device}, handles);
     return std::make_shared<Heap>(std::move(region), bytes,
                                   std::make_shared<symmetric_memory::CudaReleaseOrder>(device));
   };
-  const auto map = [&] { return std::make_unique<symmetric_memory::CudaPeerMapping>(device, limit); };
+  const auto map = [&] { return std::make_unique<symmetric_memory::CudaPeerMapping>(device, limit, handles); };
   return std::make_shared<SymmetricHeap>(bootstrap, bytes, symmetric_memory::HeapKind{.make = make, .map = map},
                                          timeout);
 }

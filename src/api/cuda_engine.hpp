@@ -8,6 +8,8 @@
 #include "topology/cuda_devices.hpp"
 #include "tuning/sm_ledger.hpp"
 
+#include <railyard/group.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -33,10 +35,10 @@ struct CudaEngine {
   void end_with(bootstrap::AbortFlag& flag);
 };
 
-/// Collective, of those who share `bootstrap`, on `gpus`: heaps of `bytes`, growing up to `limit`. Throws as
-/// SymmetricHeap, and RY-UNSUPPORTED where peers cannot be reached.
+/// Collective, of those who share `bootstrap`, on `gpus`: heaps of `bytes`, growing and shared as `options` say. Throws
+/// as SymmetricHeap, and RY-UNSUPPORTED where peers cannot be reached.
 [[nodiscard]] std::shared_ptr<symmetric_memory::SymmetricHeap> make_cuda_heap(
-    bootstrap::Bootstrap& bootstrap, int device, std::size_t bytes, std::size_t limit,
+    bootstrap::Bootstrap& bootstrap, int device, std::size_t bytes, const GroupOptions& options,
     const std::vector<topology::CudaIdentity>& gpus, std::chrono::nanoseconds timeout);
 
 /// Keeps what a destroyed group's latest operation uses, until that has ended.

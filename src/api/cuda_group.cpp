@@ -16,6 +16,7 @@
 #include "symmetric_memory/symmetric_heap.hpp"
 #include "throughput/cuda_operations.hpp"
 #include "topology/cuda_devices.hpp"
+#include "topology/cuda_fabric.hpp"
 #include "tuning/sm_ledger.hpp"
 
 #include <algorithm>
@@ -96,8 +97,7 @@ class CudaGroup final : public GroupState {
     const int available = topology::available_sms(device.index);
     sms_ = share_sms(options, available, ranks_on_gpu);
     warn_of_hidden_gpus(gpus_);
-    auto heap =
-        api::make_cuda_heap(*bootstrap_, device.index, options.heap_bytes, options.heap_limit_bytes, gpus_, timeout_);
+    auto heap = api::make_cuda_heap(*bootstrap_, device.index, options.heap_bytes, options, gpus_, timeout_);
     // From here on a rank that fails lets the others' barrier name it.
     reservation_ = tuning::reserve_sms(device.index, available, std::max(sms_.copy, sms_.quantise),
                                        diagnostics::format("a group of rank {}", rank));
@@ -219,8 +219,7 @@ class CudaGroup final : public GroupState {
     symmetric_memory::release_from_graphs();
     std::vector<topology::CudaIdentity> gpus;
     for (const int member : membership_.ranks()) gpus.push_back(gpus_[static_cast<std::size_t>(member)]);
-    auto heap =
-        api::make_cuda_heap(*members, device.index, agreed.heap_bytes, options.heap_limit_bytes, gpus, timeout_);
+    auto heap = api::make_cuda_heap(*members, device.index, agreed.heap_bytes, options, gpus, timeout_);
     heap->number_as(membership_.ranks(), size);
     auto engine = make_engine(std::move(heap), agreed.next_epoch, agreed.next_route);
     // What was pending holds memory of before. It is freed here, as far as nobody has leases of it: later that could

@@ -31,10 +31,16 @@ std::shared_ptr<GroupState> make_group(Rank& rank, const GroupOptions& complete_
   return api::make_host_group(rank, complete_options);
 }
 
+GroupOptions with_defaults_of(const Rank& rank, GroupOptions options) {
+  if (!options.gpu_handles) options.gpu_handles = rank.gpu_handles();
+  return options;
+}
+
 }  // namespace
 
 Group::Group(Rank& rank, const GroupOptions& options)
-    : state_(make_group(rank, api::complete_options(options, rank.world_size(), rank.device().kind))) {}
+    : state_(make_group(
+          rank, api::complete_options(with_defaults_of(rank, options), rank.world_size(), rank.device().kind))) {}
 Group::Group(Group&&) noexcept = default;
 Group& Group::operator=(Group&&) noexcept = default;
 Group::~Group() = default;

@@ -49,6 +49,7 @@ void check_limits(const GroupOptions& options, int world_size) {
   require_enumerator("order", options.order, ReductionOrder::highest_k);
   require_enumerator("overflow", options.overflow, OverflowPolicy::drop);
   require_enumerator("on_timeout", options.on_timeout, TimeoutPolicy::wait);
+  require_enumerator("gpu_handles", options.gpu_handles.value_or(GpuHandles::fd), GpuHandles::fabric);
   require(options.levels == ReductionLevels::rank || options.order == ReductionOrder::rank_ascending,
           "order is {} with levels none, which adds entries in ascending k; leave it rank_ascending",
           name(options.order));
@@ -94,6 +95,7 @@ std::vector<Field> fields_of(const GroupOptions& options, DeviceKind device) {
           enumeration("order", options.order),
           enumeration("overflow", options.overflow),
           enumeration("on_timeout", options.on_timeout),
+          enumeration("gpu_handles", options.gpu_handles.value_or(GpuHandles::fd)),
           {"max_in_flight", options.max_in_flight},
           {"heap_bytes", static_cast<std::int64_t>(options.heap_bytes)},
           {"heap_limit_bytes", static_cast<std::int64_t>(options.heap_limit_bytes)},

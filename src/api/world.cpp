@@ -99,24 +99,19 @@ void use_device([[maybe_unused]] Device device) {
 }  // namespace
 
 Rank::Rank(std::shared_ptr<bootstrap::Bootstrap> bootstrap, Device device, std::shared_ptr<diagnostics::Log> log,
-           std::chrono::nanoseconds timeout, int debug, std::shared_ptr<diagnostics::Trace> trace)
-    : bootstrap_(std::move(bootstrap)),
-      device_(device),
-      log_(std::move(log)),
-      timeout_(timeout),
-      debug_(debug),
-      trace_(std::move(trace)) {}
+           Settings settings)
+    : bootstrap_(std::move(bootstrap)), device_(device), log_(std::move(log)), settings_(std::move(settings)) {}
 
 int Rank::index() const noexcept { return bootstrap_->rank(); }
 int Rank::world_size() const noexcept { return bootstrap_->size(); }
 Device Rank::device() const noexcept { return device_; }
 
-void Rank::barrier() { bootstrap_->all_gather(nullptr, nullptr, 0, "Rank::barrier", timeout_); }
+void Rank::barrier() { bootstrap_->all_gather(nullptr, nullptr, 0, "Rank::barrier", settings_.timeout); }
 
 void Rank::all_gather(const void* mine, void* all, std::size_t bytes) {
   api::require(bytes == 0 || (mine && all),
                "Rank::all_gather of {} bytes from {} to {}; null is legal for 0 bytes only", bytes, mine, all);
-  bootstrap_->all_gather(mine, all, bytes, "Rank::all_gather", timeout_);
+  bootstrap_->all_gather(mine, all, bytes, "Rank::all_gather", settings_.timeout);
 }
 
 void Rank::abort(std::string_view reason) {
@@ -142,6 +137,7 @@ struct World::State {
   std::vector<Device> devices;
   std::chrono::nanoseconds timeout{};
   int debug = 0;
+  GpuHandles gpu_handles = GpuHandles::fd;
   std::string secret;
   std::optional<std::string> trace_file;
   std::shared_ptr<diagnostics::Log> log;
@@ -158,6 +154,7 @@ World::State::State(int world_size, WorldOptions options) : size(world_size), de
   const diagnostics::Environment environment = diagnostics::read_environment();
   timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);
   debug = environment.debug;
+  gpu_handles = environment.gpu_handles;
   secret = environment.secret;
   trace_file = environment.trace_file;
   log = std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
@@ -194,7 +191,7 @@ void World::State::run_rank(const std::shared_ptr<bootstrap::Bootstrap>& bootstr
                             const std::function<void(Rank&)>& function) {
   const Device device = device_of(bootstrap->rank());
   use_device(device);
-  Rank rank(bootstrap, device, log, timeout, debug, trace);
+  Rank rank(bootstrap, device, log, {.timeout = timeout, .debug = debug, .gpu_handles = gpu_handles, .trace = trace});
   function(rank);
 }
 

@@ -33,7 +33,7 @@ constexpr const char* kExamples = R"(Examples:
   railyard doctor --rendezvous node-7:29501              can ranks meet there?
 
 Exit status: 0 all results verified, 1 a wrong result, a failure or a problem found, 2 a command line that cannot be.
-Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG, RAILYARD_TRACE (docs/configuration.md).)";
+Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG, RAILYARD_GPU_HANDLES, RAILYARD_TRACE (docs/configuration.md).)";
 
 int exit_code(ExitStatus status) { return static_cast<int>(status); }
 

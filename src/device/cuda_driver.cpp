@@ -33,6 +33,8 @@ CudaDriver load() {
   find("cuMemSetAccess", driver.set_access);
   find("cuMemExportToShareableHandle", driver.export_handle);
   find("cuMemImportFromShareableHandle", driver.import_handle);
+  find("cuDeviceGet", driver.device);
+  find("cuDeviceGetAttribute", driver.device_attribute);
   find("cuGetErrorName", driver.error_name);
   find("cuCtxGetCurrent", driver.current_context);
   find_in_driver("cuCtxGetDevResource", 12040, driver.context_resource);

@@ -25,6 +25,8 @@ struct CudaDriver {
   decltype(&cuMemSetAccess) set_access;
   decltype(&cuMemExportToShareableHandle) export_handle;
   decltype(&cuMemImportFromShareableHandle) import_handle;
+  decltype(&cuDeviceGet) device;
+  decltype(&cuDeviceGetAttribute) device_attribute;
   decltype(&cuGetErrorName) error_name;
   decltype(&cuCtxGetCurrent) current_context;
   decltype(&cuCtxGetDevResource) context_resource;  // null before CUDA 12.4

@@ -53,6 +53,13 @@ int parse_debug(std::string_view value) {
   reject("RAILYARD_DEBUG", value, "0, 1");
 }
 
+GpuHandles parse_gpu_handles(std::string_view value) {
+  for (const GpuHandles handles : {GpuHandles::fd, GpuHandles::fabric}) {
+    if (name(handles) == value) return handles;
+  }
+  reject("RAILYARD_GPU_HANDLES", value, "fd, fabric");
+}
+
 std::string parse_trace_file(std::string_view value) {
   if (value.empty()) reject("RAILYARD_TRACE", value, "a file name");
   return std::string(value);
@@ -67,6 +74,8 @@ constexpr std::array kVariables{
     Variable{"RAILYARD_LOG", [](Environment& to, std::string_view value) { to.log_level = parse_log_level(value); }},
     Variable{"RAILYARD_TIMEOUT_S", [](Environment& to, std::string_view value) { to.timeout = parse_timeout(value); }},
     Variable{"RAILYARD_DEBUG", [](Environment& to, std::string_view value) { to.debug = parse_debug(value); }},
+    Variable{"RAILYARD_GPU_HANDLES",
+             [](Environment& to, std::string_view value) { to.gpu_handles = parse_gpu_handles(value); }},
     Variable{"RAILYARD_SECRET", [](Environment& to, std::string_view value) { to.secret = value; }},
     Variable{"RAILYARD_TRACE",
              [](Environment& to, std::string_view value) { to.trace_file = parse_trace_file(value); }},

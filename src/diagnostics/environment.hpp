@@ -3,6 +3,7 @@
 #pragma once
 
 #include <railyard/log.hpp>
+#include <railyard/types.hpp>
 
 #include <chrono>
 #include <optional>
@@ -15,6 +16,7 @@ struct Environment {
   std::optional<LogLevel> log_level;                // RAILYARD_LOG: off, error, warn, info, debug
   std::optional<std::chrono::nanoseconds> timeout;  // RAILYARD_TIMEOUT_S: seconds, (0, 1e6]
   int debug = 0;                                    // RAILYARD_DEBUG: 0, or 1: ranks compare every argument of a call
+  GpuHandles gpu_handles = GpuHandles::fd;          // RAILYARD_GPU_HANDLES: fd, fabric
   std::string secret;                               // RAILYARD_SECRET: of a job of processes; empty: none
   std::optional<std::string> trace_file;            // RAILYARD_TRACE: a file name
 };

@@ -121,6 +121,8 @@ std::string_view name(Tail tail) noexcept {
   return "?";
 }
 
+std::string_view name(GpuHandles handles) noexcept { return handles == GpuHandles::fd ? "fd" : "fabric"; }
+
 std::string_view name(DeviceKind kind) noexcept { return kind == DeviceKind::host ? "host" : "cuda"; }
 
 }  // namespace railyard

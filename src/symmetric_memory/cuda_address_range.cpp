@@ -23,19 +23,20 @@ void require_driver(CUresult result, int device, std::string_view what, std::siz
                                         name ? name : "an unknown error"));
 }
 
-CUmemAllocationProp cuda_heap_properties(int device) {
+CUmemAllocationProp cuda_heap_properties(int device, GpuHandles handles) {
   CUmemAllocationProp properties{};
   properties.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   properties.location.type = CU_MEM_LOCATION_TYPE_DEVICE;
   properties.location.id = device;
-  properties.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
+  properties.requestedHandleTypes =
+      handles == GpuHandles::fabric ? CU_MEM_HANDLE_TYPE_FABRIC : CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
   return properties;
 }
 
-CudaAddressRange::CudaAddressRange(int device, std::size_t limit, std::vector<int> users)
+CudaAddressRange::CudaAddressRange(int device, std::size_t limit, std::vector<int> users, GpuHandles handles)
     : device_(device), limit_(limit), users_(std::move(users)) {
   const CudaDriver& driver = cuda_driver();
-  const CUmemAllocationProp properties = cuda_heap_properties(device);
+  const CUmemAllocationProp properties = cuda_heap_properties(device, handles);
   require_driver(driver.granularity(&granularity_, &properties, CU_MEM_ALLOC_GRANULARITY_RECOMMENDED), device,
                  "asking for the granularity", limit);
   reserved_ = (std::max<std::size_t>(limit, 1) + granularity_ - 1) / granularity_ * granularity_;

@@ -2,6 +2,8 @@
 // Address space for memory of a GPU, and the physical memory that is mapped into it in steps.
 #pragma once
 
+#include <railyard/types.hpp>
+
 #include <cuda.h>
 
 #include <cstddef>
@@ -19,9 +21,9 @@ class CudaAddressRange {
     CUmemGenericAllocationHandle handle = 0;
   };
 
-  /// Reserves `limit` bytes, for memory that each of `users` may read and write. Throws RY-OUT-OF-MEMORY,
-  /// RY-UNSUPPORTED, naming `device`.
-  CudaAddressRange(int device, std::size_t limit, std::vector<int> users);
+  /// Reserves `limit` bytes, for memory that each of `users` may read and write, shared by `handles`. Throws
+  /// RY-OUT-OF-MEMORY, RY-UNSUPPORTED, naming `device`.
+  CudaAddressRange(int device, std::size_t limit, std::vector<int> users, GpuHandles handles);
   ~CudaAddressRange();
   CudaAddressRange(const CudaAddressRange&) = delete;
   CudaAddressRange& operator=(const CudaAddressRange&) = delete;
@@ -49,8 +51,8 @@ class CudaAddressRange {
   std::vector<Step> steps_;
 };
 
-/// Memory of `device` that other processes can map.
-[[nodiscard]] CUmemAllocationProp cuda_heap_properties(int device);
+/// Memory of `device` that other processes can map by `handles`.
+[[nodiscard]] CUmemAllocationProp cuda_heap_properties(int device, GpuHandles handles);
 
 /// Throws unless `result` is CUDA_SUCCESS: RY-OUT-OF-MEMORY or RY-UNSUPPORTED.
 void require_driver(CUresult result, int device, std::string_view what, std::size_t bytes);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A memory region of another process of this machine, mapped here.
+// A memory region of another process, mapped here.
 #pragma once
 
 #include "symmetric_memory/memory_region.hpp"

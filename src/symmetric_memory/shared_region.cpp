@@ -100,7 +100,7 @@ std::vector<SharedPart> SharedRegion::share() const {
                 diagnostics::format("cannot hand out a heap of {} bytes: {}", limit(), std::strerror(errno)));
   }
   std::vector<SharedPart> parts;
-  parts.push_back({.offset = 0, .bytes = limit(), .file = std::move(file)});
+  parts.push_back({.offset = 0, .bytes = limit(), .handle = std::move(file)});
   return parts;
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <variant>
 #include <vector>
 
 namespace railyard::symmetric_memory {
@@ -54,7 +55,8 @@ class SharedRegion final : public MemoryRegion {
 class SharedPeerMapping final : public PeerMapping {
  public:
   void extend(const std::vector<SharedPart>& parts) override {
-    if (!mapping_) mapping_.emplace(parts.front().file.get(), parts.front().bytes);
+    if (mapping_) return;
+    mapping_.emplace(std::get<bootstrap::FileDescriptor>(parts.front().handle).get(), parts.front().bytes);
   }
   [[nodiscard]] std::byte* base() const noexcept override { return mapping_->base(); }
 

@@ -25,9 +25,10 @@ struct HeapKind {
 /// Keeps every peer's heap mapped, whatever the peer does.
 class SymmetricHeap {
  public:
-  /// Collective: heaps of `bytes`, which a message names, between threads of one process or processes of one machine.
-  /// Throws RY-OUT-OF-MEMORY naming the rank that could not allocate, or map (on every rank), RY-UNSUPPORTED naming a
-  /// rank of another machine, RY-TIMEOUT, RY-ABORTED.
+  /// Collective: heaps of `bytes`, which a message names, between threads of one process or between processes: of one
+  /// machine where regions share files, and wherever the bootstrap reaches where they share fabric handles. What a
+  /// rank throws that cannot allocate or map (RY-OUT-OF-MEMORY, RY-UNSUPPORTED) is thrown on every rank, naming it.
+  /// Throws RY-UNSUPPORTED naming a rank of another machine, RY-TIMEOUT, RY-ABORTED.
   SymmetricHeap(bootstrap::Bootstrap& bootstrap, std::size_t bytes, const HeapKind& kind,
                 std::chrono::nanoseconds timeout);
 
@@ -50,7 +51,7 @@ class SymmetricHeap {
 
   std::shared_ptr<Heap> own_;
   std::vector<std::byte*> bases_;                       // by rank
-  std::vector<std::shared_ptr<void>> heaps_;            // by the bootstrap's rank, in one process
+  std::vector<std::shared_ptr<void>> heaps_;            // kept, by the bootstrap's rank, in one process
   std::vector<std::unique_ptr<PeerMapping>> mappings_;  // the same, between processes; own: null
 };
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`railyard bench --device cuda` as its users start it, small, on one GPU with virtual ranks.
+"""`railyard bench --device cuda`, and what `railyard doctor` says of GPUs, as their users start them, small, on one GPU
+with virtual ranks.
 
 usage: cuda_program_test.py RAILYARD REPOSITORY
 """
@@ -26,6 +27,18 @@ def bench(subject, *arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
     command = [RAILYARD, "bench", subject, "--device", "cuda", "--devices", "0", *SMALL, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def doctor_findings(variables):
+    """Of `railyard doctor`, by check."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
+    done = subprocess.run([RAILYARD, "doctor", "--quick", "--json", "-"], capture_output=True, text=True, check=False,
+                          env=environment | variables)
+    document = json.loads(done.stdout)
+    schema = json.loads((REPOSITORY / "docs/doctor.schema.json").read_text(encoding="utf-8"))
+    if faults := validate_json.faults_of(schema, document):
+        raise AssertionError(faults)
+    return {finding["check"]: finding for finding in document["findings"]}
 
 
 class Cuda(unittest.TestCase):
@@ -68,6 +81,24 @@ class Cuda(unittest.TestCase):
         document = self.measure("link", "--tokens", "512")
         self.assertEqual({result["operation"] for result in document["results"]}, {"local_copy", "flag"})
         self.assertGreater(document["limits"]["flag_us"], 0)
+
+    def test_doctor_tries_fabric_handles_on_every_gpu(self):
+        for asked in (None, "fd", "fabric"):
+            with self.subTest(asked=asked):
+                findings = doctor_findings({} if asked is None else {"RAILYARD_GPU_HANDLES": asked})
+                gpus = [check.split(":")[1] for check in findings if check.startswith("cuda:")]
+                self.assertTrue(gpus, findings)
+                for gpu in gpus:
+                    finding = findings[f"gpu_fabric:{gpu}"]
+                    numbers = finding["numbers"]
+                    self.assertEqual(numbers["device"], int(gpu))
+                    if numbers["permitted"]:
+                        self.assertEqual((finding["state"], numbers["supported"]), ("ok", 1))
+                        continue
+                    self.assertEqual(finding["state"], "problem" if asked == "fabric" else "note")
+                    reason = "CUDA_ERROR_" if numbers["supported"] else "CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_FABRIC_SUPPORTED"
+                    self.assertIn(reason, finding["found"])
+                    self.assertIn("RAILYARD_GPU_HANDLES=fd", finding["remedy"])
 
     def test_what_gpus_do_not_do_is_a_usage_error(self):
         for arguments in [["--layout", "expert_major"], ["--codec", "fp8_e4m3_ue8m0"],

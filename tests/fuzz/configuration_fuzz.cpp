@@ -48,9 +48,11 @@ void fuzz_environment(Input& input) {
   const std::optional<std::string> log = setting(input, {"off", "error", "warn", "info", "debug"});
   const std::optional<std::string> timeout = setting(input, {"30", "0.5", "1e3", "1000000"});
   const std::optional<std::string> debug = setting(input, {"0", "1"});
+  const std::optional<std::string> handles = setting(input, {"fd", "fabric"});
   const Variable log_variable("RAILYARD_LOG", log);
   const Variable timeout_variable("RAILYARD_TIMEOUT_S", timeout);
   const Variable debug_variable("RAILYARD_DEBUG", debug);
+  const Variable handles_variable("RAILYARD_GPU_HANDLES", handles);
   try {
     const diagnostics::Environment read = diagnostics::read_environment();
     require(!read.timeout || (read.timeout->count() > 0 && *read.timeout <= std::chrono::seconds(1'000'000)),
@@ -58,6 +60,8 @@ void fuzz_environment(Input& input) {
     require(read.log_level.has_value() == (log.has_value() && !log->empty()),
             "RAILYARD_LOG '" + log.value_or("") + "'");
     require(read.debug >= 0 && read.debug <= 2, "RAILYARD_DEBUG '" + debug.value_or("") + "'");
+    require((read.gpu_handles == GpuHandles::fabric) == (handles == "fabric"),
+            "RAILYARD_GPU_HANDLES '" + handles.value_or("") + "'");
   } catch (const Error& error) {
     const std::string message = error.what();
     require(error.code() == ErrorCode::environment, "wrong code: " + message);

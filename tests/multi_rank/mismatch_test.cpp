@@ -38,6 +38,7 @@ TEST(Mismatch, EachFieldOfGroupOptionsIsNamedWithBothValues) {
       {"levels", [](GroupOptions& o) { o.levels = ReductionLevels::none; }, "rank", "none"},
       {"order", [](GroupOptions& o) { o.order = ReductionOrder::highest_k; }, "rank_ascending", "highest_k"},
       {"overflow", [](GroupOptions& o) { o.overflow = OverflowPolicy::drop; }, "error", "drop"},
+      {"gpu_handles", [](GroupOptions& o) { o.gpu_handles = GpuHandles::fabric; }, "fd", "fabric"},
       {"max_in_flight", [](GroupOptions& o) { o.max_in_flight = 5; }, "2", "5"},
       {"heap_bytes", [](GroupOptions& o) { o.heap_bytes += 4096; }, "1048576", "1052672"},
       {"heap_limit_bytes", [](GroupOptions& o) { o.heap_limit_bytes += 4096; }, "2097152", "2101248"},
@@ -61,6 +62,23 @@ TEST(Mismatch, EachFieldOfGroupOptionsIsNamedWithBothValues) {
                         outer.equal(3, group.size(), "group size");
                       }),
             "");
+}
+
+TEST(Mismatch, WhatAGroupSaysOfGpuHandlesGoesBeforeTheEnvironment) {
+  const GroupOptions base = plain_scenario({.ranks = 2}, Mode::throughput).options;
+  setenv("RAILYARD_GPU_HANDLES", "fabric", 1);  // which ranks on the host do without
+  const std::string text = run_ranks(2, [&](Rank& rank, const Place& place) {
+    GroupOptions options = base;
+    if (rank.index() == 1) options.gpu_handles = GpuHandles::fd;
+    expect_error(place, ErrorCode::config_mismatch, {"gpu_handles is fabric on rank 0 and fd on rank 1"},
+                 [&] { Group group(rank, options); });
+    rank.barrier();
+    place.require(Group(rank, base).options().gpu_handles == GpuHandles::fabric, "the environment is not the default");
+    options.gpu_handles = GpuHandles::fd;
+    place.require(Group(rank, options).options().gpu_handles == GpuHandles::fd, "the group's own word did not count");
+  });
+  unsetenv("RAILYARD_GPU_HANDLES");
+  EXPECT_EQ(text, "");
 }
 
 TEST(Mismatch, APlacementThatMeansEvenBlocksEqualsTheEmptyOne) {

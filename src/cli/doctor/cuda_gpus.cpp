@@ -3,8 +3,10 @@
 #include "cli/bench/cuda_link.hpp"
 #include "cli/doctor/checks.hpp"
 #include "device/cuda_call.hpp"
+#include "diagnostics/environment.hpp"
 #include "diagnostics/format.hpp"
 #include "topology/cuda_devices.hpp"
+#include "topology/cuda_fabric.hpp"
 
 #include <railyard/error.hpp>
 
@@ -73,6 +75,30 @@ void describe_peers(const std::vector<int>& devices, Finding& finding) {
   finding.found = format("{} pairs of GPUs, all with access and atomics both ways", pairs);
 }
 
+/// Whether a group of this process would have to have them; false where its variables cannot be read.
+bool asks_for_fabric_handles() {
+  try {
+    return diagnostics::read_environment().gpu_handles == GpuHandles::fabric;
+  } catch (const Error&) {  // another finding says which
+    return false;
+  }
+}
+
+void describe_fabric_handles(int device, Finding& finding) {
+  finding.numbers = {{"device", device}};
+  const topology::FabricHandles handles = topology::ask_for_fabric_handles(device);
+  finding.numbers.emplace_back("supported", handles.supported ? 1 : 0);
+  finding.numbers.emplace_back("permitted", handles.permitted ? 1 : 0);
+  if (handles.permitted) {
+    finding.found = "a granule was allocated and exported as a fabric handle";
+    return;
+  }
+  const bool asked = asks_for_fabric_handles();
+  finding.state = asked ? State::problem : State::note;
+  finding.found = handles.refusal + (asked ? "; RAILYARD_GPU_HANDLES=fabric asks for them" : "");
+  finding.remedy = handles.remedy;
+}
+
 void measure(const std::vector<int>& devices, Finding& finding) {
   const std::vector<bench::LinkFigure> figures =
       bench::measure_links({.devices = devices, .bytes = kLinkBytes, .sms = {kLinkSms}, .warmup = 1, .iterations = 5});
@@ -126,6 +152,11 @@ Findings check_gpus(bool quick) {
       });
   const bool sound =
       std::ranges::none_of(findings, [](const Finding& finding) { return finding.state == State::problem; });
+  for (const int device : devices) {
+    add(findings, {.check = format("gpu_fabric:{}", device)}, State::problem,
+        "free memory of this GPU, or leave it out (CUDA_VISIBLE_DEVICES)",
+        [&](Finding& finding) { describe_fabric_handles(device, finding); });
+  }
   if (quick || !sound) {
     findings.push_back({.check = "gpu_links",
                         .state = State::not_checked,

@@ -38,6 +38,7 @@ const std::vector<OptionCase>& option_cases() {
       {"order", [](GroupOptions& o) { o.order = static_cast<ReductionOrder>(9); }, {"order", "9"}},
       {"overflow", [](GroupOptions& o) { o.overflow = static_cast<OverflowPolicy>(9); }, {"overflow", "9"}},
       {"on_timeout", [](GroupOptions& o) { o.on_timeout = static_cast<TimeoutPolicy>(9); }, {"on_timeout", "9"}},
+      {"gpu_handles", [](GroupOptions& o) { o.gpu_handles = static_cast<GpuHandles>(9); }, {"gpu_handles", "9"}},
       {"order without levels",
        [](GroupOptions& o) {
          o.levels = ReductionLevels::none;

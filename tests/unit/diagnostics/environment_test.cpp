@@ -40,6 +40,7 @@ TEST(Environment, UnsetMeansDefaults) {
   EXPECT_FALSE(environment.log_level);
   EXPECT_FALSE(environment.timeout);
   EXPECT_EQ(environment.debug, 0);
+  EXPECT_EQ(environment.gpu_handles, GpuHandles::fd);
   EXPECT_FALSE(environment.trace_file);
 }
 
@@ -47,11 +48,13 @@ TEST(Environment, ReadsEveryVariable) {
   const Variable log("RAILYARD_LOG", "debug");
   const Variable timeout("RAILYARD_TIMEOUT_S", "2.5");
   const Variable debug("RAILYARD_DEBUG", "1");
+  const Variable handles("RAILYARD_GPU_HANDLES", "fabric");
   const Variable trace("RAILYARD_TRACE", "trace of {rank}.json");
   const Environment environment = read_environment();
   EXPECT_EQ(environment.log_level, LogLevel::debug);
   EXPECT_EQ(environment.timeout, std::chrono::milliseconds(2500));
   EXPECT_EQ(environment.debug, 1);
+  EXPECT_EQ(environment.gpu_handles, GpuHandles::fabric);
   EXPECT_EQ(environment.trace_file, "trace of {rank}.json");
 }
 
@@ -65,6 +68,13 @@ TEST(Environment, RefusesWhatItCannotRead) {
   for (const char* value : {"", "2", "yes"}) {
     EXPECT_NE(refusal("RAILYARD_DEBUG", value).find("0, 1"), std::string::npos) << value;
   }
+  for (const char* value : {"", "FD", "fabric ", "posix", "0"}) {
+    const std::string text = refusal("RAILYARD_GPU_HANDLES", value);
+    EXPECT_NE(text.find('"' + std::string(value) + "\" cannot be read; accepted: fd, fabric"), std::string::npos)
+        << text;
+  }
+  const Variable default_handles("RAILYARD_GPU_HANDLES", "fd");
+  EXPECT_EQ(read_environment().gpu_handles, GpuHandles::fd);
   EXPECT_NE(refusal("RAILYARD_TRACE", "").find("a file name"), std::string::npos);
 }
 
