@@ -35,6 +35,12 @@ void check(const CombineLaunch& call) {
   require(call.biases[0].data != nullptr || call.biases[1].data == nullptr, "a second bias without the first");
 }
 
+// More loads under way than the links take queue up at their owners: more blocks have no more of them together.
+int default_reducers(int num_blocks) {
+  constexpr int kBlocks = 16;
+  return std::clamp(kWarps * kBlocks / num_blocks, kWarps / 4, kWarps);
+}
+
 }  // namespace
 
 CombinePlan CombinePlan::of(const CombineLaunch& launch) {
@@ -45,7 +51,7 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
           diagnostics::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {}",
                               launch.num_reducers, launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages,
                               kMaxChunk));
-  if (launch.num_reducers > 0) plan.num_reducers = launch.num_reducers;
+  plan.num_reducers = launch.num_reducers > 0 ? launch.num_reducers : default_reducers(launch.num_blocks);
   if (launch.num_stages > 0) plan.num_stages = launch.num_stages;
   const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk / 512 * 512 : kMaxChunk;
   const std::uint32_t chunks = (plan.row_bytes + max_chunk - 1) / max_chunk;
