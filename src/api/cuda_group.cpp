@@ -14,6 +14,9 @@
 #include "symmetric_memory/cuda_release_order.hpp"
 #include "symmetric_memory/symmetric_heap.hpp"
 #include "throughput/cuda_operations.hpp"
+#include "throughput/cuda_trace.hpp"
+#include "throughput/cuda_trace_events.hpp"
+#include "throughput/cuda_wait_reader.hpp"
 #include "topology/cuda_devices.hpp"
 #include "tuning/sm_ledger.hpp"
 
@@ -149,6 +152,8 @@ class CudaGroup final : public GroupState {
     set_timeout(timeout_);
     statistics_.num_sms = std::max(sms.copy, sms.quantise);
     load_kernels();
+    wait_reader_ = std::make_unique<throughput::CudaWaitReader>(size);
+    if (owner.trace()) start_trace(*owner.trace());
     operations_ = std::make_shared<throughput::CudaOperations>(
         throughput::CudaOperationsOptions{.group = &options,
                                           .rank = rank,
@@ -157,7 +162,8 @@ class CudaGroup final : public GroupState {
                                           .num_sms = sms.copy,
                                           .num_sms_quantise = sms.quantise,
                                           .first_epoch = options.testing ? options.testing->first_epoch : 0,
-                                          .compare_all = owner.debug() > 0},
+                                          .compare_all = owner.debug() > 0,
+                                          .trace = cuda_trace_ ? cuda_trace_->records() : nullptr},
         heap_,
         std::make_shared<Heap>(
             std::make_unique<symmetric_memory::CudaRegion>(device.index, kRouteLimit, std::vector<int>{device.index}),
@@ -173,6 +179,7 @@ class CudaGroup final : public GroupState {
   ~CudaGroup() override {
     const device::UseDevice current(device.index);
     if (captured_end_) resources_->events().recycle(captured_end_);
+    if (cuda_trace_) end_trace();
     retired_groups().release();
     if (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
       retired_groups().add({latest_, heap_, operations_, std::move(reservation_), {abort_watch_, world_abort_watch_}});
@@ -197,8 +204,14 @@ class CudaGroup final : public GroupState {
 
   GroupStatistics statistics() override {
     const device::UseDevice current(device.index);
+    if (cuda_trace_) cuda_trace_->drain();
     count_wire_bytes();
     return GroupState::statistics();
+  }
+
+  WaitStatistics wait_statistics() const override {
+    const device::UseDevice current(device.index);
+    return wait_reader_->read(operations_->wait_table());
   }
 
  private:
@@ -237,6 +250,18 @@ class CudaGroup final : public GroupState {
       log_->write(LogLevel::info, diagnostics::format("rank {}: kernel {} was compiled from PTX for cuda:{}", rank,
                                                       kernel.name, device.index));
     }
+  }
+
+  void start_trace(diagnostics::Trace& trace) {
+    trace_ = trace.make_track(rank, throughput::cuda_trace_rows());
+    cuda_trace_ = std::make_unique<throughput::CudaTrace>(trace_, log_, rank);
+  }
+
+  // Without what has not ended.
+  void end_trace() {
+    cuda_trace_->finish();
+    if (trace_->has_failed()) return;
+    if (const std::string failure = resources_->failure(); !failure.empty()) trace_->fail(failure);
   }
 
   void check_default_stream(Stream stream) const {
@@ -280,6 +305,7 @@ class CudaGroup final : public GroupState {
   // Later work on `stream` comes after the group's latest operation. Returns whether the stream is being captured.
   bool enter(Stream stream) {
     symmetric_memory::release_from_graphs();
+    if (cuda_trace_) cuda_trace_->drain();
     check_default_stream(stream);
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     unsigned long long capture = 0;
@@ -532,6 +558,8 @@ class CudaGroup final : public GroupState {
   std::unique_ptr<tuning::SmReservation> reservation_;
   std::shared_ptr<throughput::CudaResources> resources_;
   std::shared_ptr<throughput::CudaOperations> operations_;
+  std::unique_ptr<throughput::CudaWaitReader> wait_reader_;
+  std::unique_ptr<throughput::CudaTrace> cuda_trace_;  // or null
   std::shared_ptr<void> abort_watch_;
   std::shared_ptr<void> world_abort_watch_;
   std::vector<throughput::CudaDispatchOperation> dispatches_;  // by slot

@@ -45,19 +45,26 @@ __device__ void begin_operation(const DispatchBlock& block) {
   if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_grant(block);
 }
 
+/// Block 0, all threads: the operation ended without its peers.
+__device__ void fail(const DispatchBlock& block) {
+  if (threadIdx.x == 0) write_failure(block);
+  if (keeps_time()) finish_times(block.call().group, block.call().operation, CudaStage::arrival, block.epoch, true);
+}
+
 /// Block 0, all threads: everyone's rows are here, or the group has failed.
 __device__ void wait_for_arrivals(const DispatchBlock& block) {
   const int source = static_cast<int>(threadIdx.x);
   const CudaGroup& group = block.call().group;
   bool arrived = true;
+  if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
   if (source < group.num_ranks) {
+    float waited = 0;
     arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
-                                      block.arrived(group.rank, source), block.epoch * kCudaSignalStep);
+                                      block.arrived(group.rank, source), block.epoch * kCudaSignalStep, waited);
+    operation_times().last[source] = waited;
   }
-  if (__syncthreads_and(static_cast<int>(arrived)) == 0) {
-    if (threadIdx.x == 0) write_failure(block);
-    return;
-  }
+  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail(block);
+  if (keeps_time()) finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
   if (threadIdx.x == 0) finish_operation(group, block.state, block.epoch, block.slot);
   if (block.call().host_expert_counts == nullptr || !block.makes_route()) return;
   const CudaPlacement& placement = block.call().placement;
@@ -75,7 +82,10 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
                           std::int64_t entry_ns) {
   find_destinations(block);
   const DispatchPlan& plan = block.plan();
-  if (blockIdx.x == 0 && warp_index() == kWarps - 1) write_result(block, entry_ns);
+  if (keeps_time()) {
+    if (lane_index() == 0) operation_times().exchanged = device::cycles();
+    write_result(block, entry_ns);
+  }
   switch (role_of(plan, warp_index())) {
     case WarpRole::sender:
       if constexpr (kEncode == CudaEncode::copy) {
@@ -99,8 +109,7 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
 template <CudaEncode kEncode>
 __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
-  const bool tells_time = blockIdx.x == 0 && warp_index() == kWarps - 1;  // reading the clock takes its time
-  const auto entry_ns = tells_time ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
+  const auto entry_ns = keeps_time() ? static_cast<std::int64_t>(start_times()) : 0;
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
@@ -130,7 +139,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
       move_rows<kEncode>(block, sender, lookup, first_item, entry_ns);
     } else {
       if (sends) abandon_sender(sender);
-      if (blockIdx.x == 0 && threadIdx.x == 0) write_failure(block);
+      if (blockIdx.x == 0) fail(block);
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_failure(block);

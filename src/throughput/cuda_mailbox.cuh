@@ -4,6 +4,7 @@
 
 #include "device/chains.cuh"
 #include "throughput/cuda_group.hpp"
+#include "throughput/cuda_operation_times.cuh"
 
 #include <cstddef>
 #include <cstdint>
@@ -45,7 +46,8 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 }
 
 /// All threads of the block. Waits for those of `num_words` words of every source that `is_needed(source, word)`, into
-/// `words` [ranks, num_words]. Compares descriptors. False, in all threads, if the group has failed.
+/// `words` [ranks, num_words]. Compares descriptors. False, in all threads, if the group has failed. Block 0 notes how
+/// long it waited for each source's last word, which comes with the others or after them.
 template <class IsNeeded>
 __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
                                                std::uint32_t slot, int num_words, std::uint32_t descriptor,
@@ -61,7 +63,11 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
     const int word = index % num_words;
     if (!is_needed(source, word)) continue;
     std::uint32_t value = 0;
-    if (!device::wait_for_word(scope, source, mailbox_at(group, kind, slot, group.rank, source) + word, tag, value)) {
+    float waited = 0;
+    const bool came = device::wait_for_word(scope, source, mailbox_at(group, kind, slot, group.rank, source) + word,
+                                            tag, value, waited);
+    if (blockIdx.x == 0 && word == num_words - 1) operation_times().exchange[source] = waited;
+    if (!came) {
       atomicOr(&failures, 1);
       break;
     }

@@ -125,7 +125,8 @@ CudaOperations::CudaOperations(const CudaOperationsOptions& options,
             .control = CudaControlLayout::of(options.num_ranks, options.group->max_in_flight),
             .state = reinterpret_cast<CudaGroupState*>(base + layout_.state),
             .host_control = resources_->control(),
-            .report = resources_->report()};
+            .report = resources_->report(),
+            .trace = options.trace.get()};
   for (int rank = 0; rank < options.num_ranks; ++rank) group_.heaps[rank] = heap_->base(rank);
   device_placement_ = {.num_experts = options.group->num_experts,
                        .max_local_experts = placement_.max_local_experts(),

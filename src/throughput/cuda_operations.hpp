@@ -25,7 +25,8 @@ struct CudaOperationsOptions {
   int num_sms = 0;           // of dispatches that copy, and of combines
   int num_sms_quantise = 0;  // of dispatches that quantise
   std::uint64_t first_epoch = 0;
-  bool compare_all = false;  // RAILYARD_DEBUG=1
+  bool compare_all = false;                // RAILYARD_DEBUG=1
+  std::shared_ptr<CudaTraceRecord> trace;  // [kCudaTraceRecords] pinned, cleared; null: not traced
 };
 
 /// One dispatch from its send part to its receive part.
@@ -71,6 +72,8 @@ class CudaOperations {
   std::uint64_t launch(CudaCombineOperation& operation);
 
   [[nodiscard]] const std::shared_ptr<CudaRoutePool>& routes() const noexcept { return routes_; }
+  /// In device memory.
+  [[nodiscard]] const CudaWaitTable* wait_table() const noexcept { return &group_.state->waits; }
 
  private:
   [[nodiscard]] Lease route_memory(std::size_t bytes, Stream stream);
