@@ -192,7 +192,7 @@ class RAILYARD_API Group {
   /// Local. The deadline of later waits.
   void set_timeout(std::chrono::nanoseconds timeout);
   [[nodiscard]] GroupStatistics statistics() const;
-  /// Local. Throws RY-UNSUPPORTED on CUDA.
+  /// Local. On CUDA of the operations that have ended on the device; waits for a small kernel there, for no operation.
   [[nodiscard]] WaitStatistics wait_statistics() const;
   /// Ends this rank's running wait, or `recover`, with RY-ABORTED and suspends the group here. Any thread; never
   /// blocks.

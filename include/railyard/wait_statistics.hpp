@@ -37,6 +37,12 @@ struct StageWaits {
 /// once, until its last peer was seen. This rank looks again and again: for some microseconds at one peer, then at all
 /// that are missing, after a while with pauses of up to a millisecond. What it oversleeps is the peer's too. Nothing is
 /// said of a peer's reasons: it may itself have waited for a third.
+///
+/// On CUDA the waits are those of the kernels' first blocks, which look all the time, at all peers at once. A peer's
+/// part of an exchange is its counts, where there are any; `slot` is not waited for. Each operation measures in cycles
+/// of its SM, and nanoseconds are what the operation took by the GPU's clock, which steps by 32 ns (a microsecond on
+/// some GPUs). Sums are added when an operation ends, also one that gave up; one that is ending may be in some of the
+/// numbers only.
 struct WaitStatistics {
   StageWaits all;
   std::vector<StageWaits> peers;  // [ranks]; one's own is zero

@@ -15,8 +15,10 @@
 #include "symmetric_memory/cuda_release_order.hpp"
 #include "symmetric_memory/symmetric_heap.hpp"
 #include "throughput/cuda_operations.hpp"
+#include "throughput/cuda_trace.hpp"
+#include "throughput/cuda_trace_events.hpp"
+#include "throughput/cuda_wait_reader.hpp"
 #include "topology/cuda_devices.hpp"
-#include "topology/cuda_fabric.hpp"
 #include "tuning/sm_ledger.hpp"
 
 #include <algorithm>
@@ -103,6 +105,8 @@ class CudaGroup final : public GroupState {
                                        diagnostics::format("a group of rank {}", rank));
     statistics_.num_sms = std::max(sms_.copy, sms_.quantise);
     load_kernels();
+    wait_reader_ = std::make_unique<throughput::CudaWaitReader>(size);
+    if (owner.trace()) start_trace(*owner.trace());
     route_heap_ = make_route_heap(device.index);
     engine_ = make_engine(std::move(heap), options.testing ? options.testing->first_epoch : 0, 0);
     // Nobody launches before everybody's control words have their first values and every kernel is loaded.
@@ -113,6 +117,7 @@ class CudaGroup final : public GroupState {
   ~CudaGroup() override {
     const device::UseDevice current(device.index);
     forget_captured_end();
+    if (cuda_trace_) end_trace();
     api::release_retired_cuda_engines();
     if (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
       engine_->end_with(*bootstrap_->abort_flag());  // which a departure raises too
@@ -138,8 +143,14 @@ class CudaGroup final : public GroupState {
 
   GroupStatistics statistics() override {
     const device::UseDevice current(device.index);
+    if (cuda_trace_) cuda_trace_->drain();
     count_wire_bytes();
     return GroupState::statistics();
+  }
+
+  WaitStatistics wait_statistics() const override {
+    const device::UseDevice current(device.index);
+    return wait_reader_->read(engine_->operations->wait_table());
   }
 
  private:
@@ -182,7 +193,8 @@ class CudaGroup final : public GroupState {
                                           .num_sms_quantise = sms_.quantise,
                                           .first_epoch = first_epoch,
                                           .first_route = first_route,
-                                          .compare_all = compare_all_},
+                                          .compare_all = compare_all_,
+                                          .trace = cuda_trace_ ? cuda_trace_->records() : nullptr},
         engine->heap, route_heap_, routes_, engine->resources);
     engine->first_epoch = first_epoch;
     engine->first_route = first_route;
@@ -221,6 +233,8 @@ class CudaGroup final : public GroupState {
     for (const int member : membership_.ranks()) gpus.push_back(gpus_[static_cast<std::size_t>(member)]);
     auto heap = api::make_cuda_heap(*members, device.index, agreed.heap_bytes, options, gpus, timeout_);
     heap->number_as(membership_.ranks(), size);
+    wait_reader_->keep(engine_->operations->wait_table());
+    if (cuda_trace_) cuda_trace_->renew();
     auto engine = make_engine(std::move(heap), agreed.next_epoch, agreed.next_route);
     // What was pending holds memory of before. It is freed here, as far as nobody has leases of it: later that could
     // wait for kernels of other ranks, and they for this one.
@@ -266,6 +280,18 @@ class CudaGroup final : public GroupState {
     }
   }
 
+  void start_trace(diagnostics::Trace& trace) {
+    trace_ = trace.make_track(rank, throughput::cuda_trace_rows());
+    cuda_trace_ = std::make_unique<throughput::CudaTrace>(trace_, log_, rank);
+  }
+
+  // Without what has not ended.
+  void end_trace() {
+    cuda_trace_->finish();
+    if (trace_->has_failed()) return;
+    if (const std::string failure = resources_->failure(); !failure.empty()) trace_->fail(failure);
+  }
+
   void check_default_stream(Stream stream) const {
     if (native(stream) == cudaStreamPerThread) {
       throw Error(ErrorCode::invalid_argument,
@@ -307,6 +333,7 @@ class CudaGroup final : public GroupState {
   // Later work on `stream` comes after the group's latest operation. Returns whether the stream is being captured.
   bool enter(Stream stream) {
     symmetric_memory::release_from_graphs();
+    if (cuda_trace_) cuda_trace_->drain();
     check_default_stream(stream);
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     unsigned long long capture = 0;
@@ -592,6 +619,8 @@ class CudaGroup final : public GroupState {
   std::vector<topology::CudaIdentity> gpus_;  // [rank]
   SmShare sms_;
   std::unique_ptr<tuning::SmReservation> reservation_;
+  std::unique_ptr<throughput::CudaWaitReader> wait_reader_;
+  std::unique_ptr<throughput::CudaTrace> cuda_trace_;  // or null
   std::shared_ptr<throughput::CudaRoutePool> routes_;
   std::shared_ptr<Heap> route_heap_;
   std::shared_ptr<CudaEngine> engine_;

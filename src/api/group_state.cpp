@@ -314,10 +314,4 @@ GroupStatistics GroupState::statistics() {
   return statistics;
 }
 
-WaitStatistics GroupState::wait_statistics() const {
-  throw Error(ErrorCode::unsupported,
-              diagnostics::format("rank {}: wait statistics on {}: its kernels wait, and do not say how long", rank,
-                                  name(device.kind)));
-}
-
 }  // namespace railyard

@@ -66,7 +66,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   void grow_heap(std::size_t bytes);
   virtual void set_timeout(std::chrono::nanoseconds timeout) = 0;
   [[nodiscard]] virtual GroupStatistics statistics();
-  [[nodiscard]] virtual WaitStatistics wait_statistics() const;
+  [[nodiscard]] virtual WaitStatistics wait_statistics() const = 0;
 
   const GroupOptions options;
   const int rank;

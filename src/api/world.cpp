@@ -197,9 +197,6 @@ void World::State::run_rank(const std::shared_ptr<bootstrap::Bootstrap>& bootstr
 
 void World::State::open_trace(int first_rank, int num_ranks) {
   if (!trace_file) return;
-  if (device_of(first_rank).kind != DeviceKind::host) {
-    return log->write(LogLevel::warn, "RAILYARD_TRACE: operations on GPUs are not traced; no file is written");
-  }
   trace = diagnostics::Trace::open({.file = *trace_file, .first_rank = first_rank, .num_ranks = num_ranks}, log);
 }
 

@@ -48,10 +48,10 @@ __device__ __forceinline__ void shared_writes_to_bulk_reads() {
 }
 
 /// Chain 4, peer signal -> generic read. One thread; the load acquires, so what the peer wrote before its release is
-/// visible here, and after a CTA barrier to the block.
+/// visible here, and after a CTA barrier to the block. `waited` as in wait_until.
 __device__ __forceinline__ bool wait_for_signal(const WaitScope& scope, Stage stage, int peer,
-                                                const std::uint64_t* word, std::uint64_t value) {
-  return wait_until(scope, WaitSite{stage, peer, value}, [&](std::uint64_t& seen) {
+                                                const std::uint64_t* word, std::uint64_t value, float& waited) {
+  return wait_until(scope, WaitSite{stage, peer, value}, waited, [&](std::uint64_t& seen) {
     seen = load_acquire_system(word);
     return static_cast<std::int64_t>(seen - value) >= 0;
   });
@@ -59,8 +59,8 @@ __device__ __forceinline__ bool wait_for_signal(const WaitScope& scope, Stage st
 
 /// The same for a mailbox word, whose upper half is the tag. `value`: its lower half.
 __device__ __forceinline__ bool wait_for_word(const WaitScope& scope, int source, const std::uint64_t* word,
-                                              std::uint32_t tag, std::uint32_t& value) {
-  return wait_until(scope, WaitSite{Stage::exchange, source, tag}, [&](std::uint64_t& seen) {
+                                              std::uint32_t tag, std::uint32_t& value, float& waited) {
+  return wait_until(scope, WaitSite{Stage::exchange, source, tag}, waited, [&](std::uint64_t& seen) {
     const std::uint64_t both = load_acquire_system(word);
     seen = both >> 32;
     value = static_cast<std::uint32_t>(both);
@@ -116,7 +116,8 @@ __device__ __forceinline__ void peer_grants_to_bulk_writes() {
 /// barrier. Words of one launch have one tag: it is compared for equality, since nobody else writes them.
 __device__ __forceinline__ bool wait_for_own_word(const WaitScope& scope, int rank, const std::uint64_t* word,
                                                   std::uint32_t tag, std::uint32_t& value) {
-  return wait_until(scope, WaitSite{Stage::exchange, rank, tag}, [&](std::uint64_t& seen) {
+  float waited = 0;  // for this rank's own blocks: nobody asks
+  return wait_until(scope, WaitSite{Stage::exchange, rank, tag}, waited, [&](std::uint64_t& seen) {
     const std::uint64_t both = load_acquire_device(word);
     seen = both >> 32;
     value = static_cast<std::uint32_t>(both);

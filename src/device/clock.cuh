@@ -13,6 +13,13 @@ __device__ __forceinline__ std::uint64_t global_time_ns() {
   return value;
 }
 
+/// Cycles of this SM: read in a few of them, unlike global_time_ns. Comparable within a block; their rate changes.
+__device__ __forceinline__ std::uint64_t cycles() {
+  std::uint64_t value;
+  asm volatile("mov.u64 %0, %%clock64;" : "=l"(value)::"memory");
+  return value;
+}
+
 /// With RAILYARD_DEBUG_DELAYS: up to about 8 us, a quarter of the time, before every release, acquire and reuse of a
 /// buffer, so that orders that merely happen to hold are broken. Otherwise nothing.
 __device__ __forceinline__ void debug_delay() {

@@ -19,6 +19,12 @@ __device__ __forceinline__ std::uint64_t load_acquire_device(const std::uint64_t
   return value;
 }
 
+__device__ __forceinline__ std::uint64_t load_relaxed_device(const std::uint64_t* address) {
+  std::uint64_t value;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(address) : "memory");
+  return value;
+}
+
 __device__ __forceinline__ std::uint32_t load_relaxed_device(const std::uint32_t* address) {
   std::uint32_t value;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
@@ -57,6 +63,15 @@ __device__ __forceinline__ void add_relaxed_system(std::uint64_t* address, std::
 
 __device__ __forceinline__ void add_relaxed_system(std::int32_t* address, std::int32_t value) {
   asm volatile("red.relaxed.sys.global.add.s32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+
+/// Nobody waits for the result.
+__device__ __forceinline__ void add_relaxed_device(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
+}
+
+__device__ __forceinline__ void max_relaxed_device(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("red.relaxed.gpu.global.max.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }
 
 /// The next ticket. Nothing is ordered by it.

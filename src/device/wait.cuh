@@ -59,24 +59,34 @@ __device__ __noinline__ inline bool gives_up(WaitScope scope, WaitSite site, std
 }
 
 /// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw) or gives_up. The first polls look
-/// at nothing else: reading the clock, and host memory, takes longer than a peer that is on time.
+/// at nothing else: reading the clock, and host memory, takes longer than a peer that is on time. `waited`: how long
+/// it took or the wait lasted, in cycles of the SM, whose reading costs nothing; 0 if the first look found it.
 template <class Probe>
-__device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, Probe probe) {
+__device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, float& waited, Probe probe) {
   constexpr int kEagerPolls = 64;
   constexpr int kPollsPerCheck = 128;
   debug_delay();
   std::uint64_t seen = 0;
+  const std::uint64_t begin = cycles();
+  waited = 0;
 #pragma unroll 1
   for (int i = 0; i < kEagerPolls; ++i) {
-    if (probe(seen)) return true;
+    if (probe(seen)) {
+      if (i > 0) waited = static_cast<float>(cycles() - begin);
+      return true;
+    }
   }
   const std::uint64_t start = global_time_ns();
   while (true) {
 #pragma unroll 1
     for (int i = 0; i < kPollsPerCheck; ++i) {
-      if (probe(seen)) return true;
+      if (!probe(seen)) continue;
+      waited = static_cast<float>(cycles() - begin);
+      return true;
     }
-    if (gives_up(scope, site, seen, start)) return false;
+    if (!gives_up(scope, site, seen, start)) continue;
+    waited = static_cast<float>(cycles() - begin);
+    return false;
   }
 }
 

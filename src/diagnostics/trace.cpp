@@ -233,6 +233,14 @@ void TraceTrack::end_part(std::uint64_t bytes) noexcept {
   if (!part_.name.empty()) record(part_);
 }
 
+void TraceTrack::map_times(const std::function<std::int64_t(std::int64_t)>& to_trace_clock) {
+  const std::size_t kept = std::min(recorded_, events_.size());
+  for (std::size_t i = 0; i < kept; ++i) {
+    events_[i].begin_ns = to_trace_clock(events_[i].begin_ns);
+    events_[i].end_ns = to_trace_clock(events_[i].end_ns);
+  }
+}
+
 void TraceTrack::fail(std::string_view reason) noexcept {
   try {
     failures_.push_back({std::string(reason), trace_clock(), stage_.row});

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -93,8 +94,13 @@ class TraceTrack {
   void waited(std::int64_t begin_ns, std::int64_t end_ns, int last_peer, int missing) noexcept;
   /// Ends the part and its last stage.
   void end_part(std::uint64_t bytes) noexcept;
+  /// What others have timed, by any clock that map_times() puts right.
+  void add(const TraceEvent& event) noexcept { record(event); }
+  /// Begin and end of all events that are kept become what `to_trace_clock` makes of them.
+  void map_times(const std::function<std::int64_t(std::int64_t)>& to_trace_clock);
   /// The group is suspended: `reason` is an error's text.
   void fail(std::string_view reason) noexcept;
+  [[nodiscard]] bool has_failed() const noexcept { return !failures_.empty(); }
 
  private:
   struct Failure {

@@ -326,11 +326,16 @@ __device__ void write_result(const CombineBlock& block, bool failed) {
 __device__ void wait_for_readers(const CombineBlock& block) {
   const int reader = static_cast<int>(threadIdx.x);
   bool done = true;
+  if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
   if (reader < block.group().num_ranks && block.group().has(reader)) {
-    done = device::wait_for_signal(block.waits(), CudaStage::readers, reader,  // pair: combine.read
-                                   block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep);
+    float waited = 0;
+    done =
+        device::wait_for_signal(block.waits(), CudaStage::readers, reader,  // pair: combine.read
+                                block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep, waited);
+    operation_times().last[reader] = waited;
   }
   const bool failed = __syncthreads_and(static_cast<int>(done)) == 0;
+  if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, failed);
   if (threadIdx.x != 0) return;
   if (failed) {
     write_result(block, true);
@@ -342,6 +347,7 @@ __device__ void wait_for_readers(const CombineBlock& block) {
 template <DType kY>
 __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_constant__ CombineParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
+  if (keeps_time()) start_times();
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::combine)];
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
@@ -363,6 +369,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
                                           p.call.descriptor, block.words(0), [](int, int) { return true; });
     if (exchanged) {
       find_sources(block);
+      if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) operation_times().exchanged = device::cycles();
       if (reduces) reduce_items<kY>(block, producer);
       device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
         return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
@@ -370,8 +377,9 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
       // Not before: writes to the host's memory take longer than small operations, and the fence would wait for them.
       if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) write_result(block, false);
       if (blockIdx.x == 0) wait_for_readers(block);
-    } else if (blockIdx.x == 0 && threadIdx.x == 0) {
-      write_result(block, true);
+    } else if (blockIdx.x == 0) {
+      if (threadIdx.x == 0) write_result(block, true);
+      if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, true);
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_result(block, true);

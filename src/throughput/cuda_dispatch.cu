@@ -45,19 +45,26 @@ __device__ void begin_operation(const DispatchBlock& block) {
   if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_grant(block);
 }
 
+/// Block 0, all threads: the operation ended without its peers.
+__device__ void fail(const DispatchBlock& block) {
+  if (threadIdx.x == 0) write_failure(block);
+  if (keeps_time()) finish_times(block.call().group, block.call().operation, CudaStage::arrival, block.epoch, true);
+}
+
 /// Block 0, all threads: everyone's rows are here, or the group has failed.
 __device__ void wait_for_arrivals(const DispatchBlock& block) {
   const int source = static_cast<int>(threadIdx.x);
   const CudaGroup& group = block.call().group;
   bool arrived = true;
+  if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
   if (source < group.num_ranks && group.has(source)) {
+    float waited = 0;
     arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
-                                      block.arrived(group.rank, source), block.epoch * kCudaSignalStep);
+                                      block.arrived(group.rank, source), block.epoch * kCudaSignalStep, waited);
+    operation_times().last[source] = waited;
   }
-  if (__syncthreads_and(static_cast<int>(arrived)) == 0) {
-    if (threadIdx.x == 0) write_failure(block);
-    return;
-  }
+  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail(block);
+  if (keeps_time()) finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
   if (threadIdx.x == 0) finish_operation(group, block.state, block.epoch, block.slot);
   if (block.call().host_expert_counts == nullptr || !block.makes_route()) return;
   const CudaPlacement& placement = block.call().placement;
@@ -75,8 +82,8 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
                           std::int64_t entry_ns) {
   find_destinations(block);
   const DispatchPlan& plan = block.plan();
-  const bool tells = blockIdx.x == 0 && warp_index() == kWarps - 1;
-  const auto exchanged_ns = tells ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
+  const auto exchanged_ns = keeps_time() ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
+  if (keeps_time() && lane_index() == 0) operation_times().exchanged = device::cycles();
   switch (role_of(plan, warp_index())) {
     case WarpRole::sender:
       if constexpr (kEncode == CudaEncode::copy) {
@@ -95,15 +102,14 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
     return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr;
   });
   // Not before: writes to the host's memory take longer than small operations, and the fence would wait for them.
-  if (tells) write_result(block, entry_ns, exchanged_ns);
+  if (keeps_time()) write_result(block, entry_ns, exchanged_ns);
   if (blockIdx.x == 0) wait_for_arrivals(block);
 }
 
 template <CudaEncode kEncode>
 __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
-  const bool tells_time = blockIdx.x == 0 && warp_index() == kWarps - 1;  // reading the clock takes its time
-  const auto entry_ns = tells_time ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
+  const auto entry_ns = keeps_time() ? static_cast<std::int64_t>(start_times()) : 0;
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
@@ -133,7 +139,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
       move_rows<kEncode>(block, sender, lookup, first_item, entry_ns);
     } else {
       if (sends) abandon_sender(sender);
-      if (blockIdx.x == 0 && threadIdx.x == 0) write_failure(block);
+      if (blockIdx.x == 0) fail(block);
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_failure(block);

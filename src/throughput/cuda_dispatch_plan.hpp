@@ -14,7 +14,7 @@ inline constexpr int kTokensPerGroup = 32;
 inline constexpr int kHistogramLimit = 4096;  // experts counted in shared memory; more are counted in place
 inline constexpr int kMaxSlices = 32;         // blocks that route; more would wait longer for each other than they save
 inline constexpr int kRouteBatchWords = 1024;  // (group, destination) bitmasks that a block routes at a time
-inline constexpr std::size_t kSharedLimit = 232448 - 512;  // dynamic shared memory of a block on sm_90, less static
+inline constexpr std::size_t kSharedLimit = 232448 - 1024;  // dynamic shared memory of a block on sm_90, less static
 
 /// One (group of 32 tokens, destination): who goes there, and how many of the slice's earlier tokens do.
 struct RouteGroup {

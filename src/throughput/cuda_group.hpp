@@ -4,6 +4,8 @@
 
 #include "device/wait_report.hpp"
 #include "throughput/cuda_control_layout.hpp"
+#include "throughput/cuda_trace_record.hpp"
+#include "throughput/cuda_wait_table.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +24,8 @@ struct alignas(128) CudaKindState {
 struct CudaGroupState {
   CudaKindState kinds[kCudaNumKinds];
   alignas(128) std::uint32_t failed = 0;
+  alignas(128) std::uint64_t num_traced = 0;  // operations whose record was begun
+  CudaWaitTable waits;
 
   /// Contents before the first operation; copy them to the device.
   [[nodiscard]] static CudaGroupState initial(std::uint64_t first_epoch);
@@ -44,6 +48,7 @@ struct CudaGroup {
   CudaGroupState* state = nullptr;                // device memory
   const CudaHostControl* host_control = nullptr;  // pinned, device address
   CudaWaitReport* report = nullptr;               // pinned, device address
+  CudaTraceRecord* trace = nullptr;               // pinned, device address [kCudaTraceRecords]; null: not traced
 
   [[nodiscard]] constexpr bool has(int member) const { return (members >> member & 1U) != 0; }
 };

@@ -143,7 +143,8 @@ CudaOperations::CudaOperations(const CudaOperationsOptions& options,
             .control = CudaControlLayout::of(options.num_ranks, options.group->max_in_flight),
             .state = reinterpret_cast<CudaGroupState*>(base + layout_.state),
             .host_control = resources_->control(),
-            .report = resources_->report()};
+            .report = resources_->report(),
+            .trace = options.trace.get()};
   for (const int rank : options.members) {
     group_.members |= std::uint64_t{1} << rank;
     group_.heaps[rank] = heap_->base(rank);

@@ -27,7 +27,8 @@ struct CudaOperationsOptions {
   int num_sms_quantise = 0;  // of dispatches that quantise
   std::uint64_t first_epoch = 0;
   std::uint64_t first_route = 0;
-  bool compare_all = false;  // RAILYARD_DEBUG=1
+  bool compare_all = false;                // RAILYARD_DEBUG=1
+  std::shared_ptr<CudaTraceRecord> trace;  // [kCudaTraceRecords] pinned, cleared; null: not traced
 };
 
 /// One dispatch from its send part to its receive part.
@@ -81,6 +82,8 @@ class CudaOperations {
   /// Once every launch has ended. Later ones, of graphs, end at once.
   [[nodiscard]] Finished close();
   [[nodiscard]] std::uint64_t next_route() const noexcept { return next_route_id_; }
+  /// In device memory.
+  [[nodiscard]] const CudaWaitTable* wait_table() const noexcept { return &group_.state->waits; }
 
  private:
   [[nodiscard]] Lease route_memory(std::size_t bytes, Stream stream);

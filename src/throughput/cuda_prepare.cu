@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/cuda_call.hpp"
+#include "device/cuda_clock.hpp"
 #include "throughput/cuda_dispatch_plan.hpp"
 #include "throughput/cuda_expert_load.hpp"
 #include "throughput/cuda_kernels.hpp"
+#include "throughput/cuda_wait_reader.hpp"
 
 #include <cuda_runtime.h>
 
@@ -27,7 +29,9 @@ std::vector<CudaKernelReport> prepare_kernels() {
                                  {"combine_bf16", combine_kernel_of(DType::bf16)},
                                  {"combine_fp16", combine_kernel_of(DType::fp16)},
                                  {"combine_fp32", combine_kernel_of(DType::fp32)},
-                                 {"expert_load", expert_load_kernel_address()}};
+                                 {"expert_load", expert_load_kernel_address()},
+                                 {"wait_table", copy_table_kernel_address()},
+                                 {"clock", device::clock_kernel_address()}};
   int device = 0;
   require_cuda(cudaGetDevice(&device), "the current device");
   int major = 0;

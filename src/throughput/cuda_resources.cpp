@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "throughput/cuda_resources.hpp"
 
-#include "device/cuda_call.hpp"
+#include "device/cuda_pinned_memory.hpp"
 #include "diagnostics/format.hpp"
 
 #include <algorithm>
 #include <atomic>
-#include <map>
 #include <new>
 #include <string>
 #include <string_view>
@@ -15,44 +14,9 @@
 namespace railyard::throughput {
 namespace {
 
-using device::require_cuda;
-
 // Pinning memory may wait for the device, and kernels of other ranks for this one: enough at once for routes and events
 // of many layers.
 constexpr std::size_t kSlotsAtOnce = 1024;
-
-// Pinned memory of the process, used again and never unpinned: that would wait for the device, too.
-class PinnedMemory {
- public:
-  /// Host and device address are one, as everywhere with unified addressing.
-  std::shared_ptr<void> take(std::size_t bytes) {
-    void* memory = nullptr;
-    {
-      const std::lock_guard lock(mutex_);
-      std::vector<void*>& idle = idle_[bytes];
-      if (!idle.empty()) {
-        memory = idle.back();
-        idle.pop_back();
-      }
-    }
-    if (!memory) {
-      require_cuda(cudaHostAlloc(&memory, bytes, cudaHostAllocPortable | cudaHostAllocMapped), "pinning memory");
-    }
-    return {memory, [this, bytes](void* block) {
-              const std::lock_guard lock(mutex_);
-              idle_[bytes].push_back(block);
-            }};
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> idle_;  // by bytes
-};
-
-PinnedMemory& pinned_memory() {
-  static auto* const memory = new PinnedMemory;  // never destroyed: CUDA may end first
-  return *memory;
-}
 
 std::string_view name_of(device::Operation operation) {
   switch (operation) {
@@ -89,9 +53,9 @@ std::uint32_t code_of(CudaWaitReport& report) { return std::atomic_ref(report.co
 
 CudaResources::CudaResources(int owner, int index, int experts, AbortFlags aborts)
     : rank(owner), device(index), local_experts(experts), aborts_(std::move(aborts)), events_(index) {
-  pinned_.push_back(pinned_memory().take(sizeof(CudaHostControl)));
+  pinned_.push_back(device::take_pinned_memory(sizeof(CudaHostControl)));
   control_ = new (pinned_.back().get()) CudaHostControl;
-  pinned_.push_back(pinned_memory().take(sizeof(CudaWaitReport)));
+  pinned_.push_back(device::take_pinned_memory(sizeof(CudaWaitReport)));
   report_ = new (pinned_.back().get()) CudaWaitReport;
   add_slots(kSlotsAtOnce);
 }
@@ -99,7 +63,7 @@ CudaResources::CudaResources(int owner, int index, int experts, AbortFlags abort
 void CudaResources::add_slots(std::size_t count) {
   const std::size_t bytes =
       round_up_bytes(sizeof(CudaResultSlot) + static_cast<std::size_t>(local_experts) * sizeof(std::int32_t), 128);
-  pinned_.push_back(pinned_memory().take(count * bytes));
+  pinned_.push_back(device::take_pinned_memory(count * bytes));
   num_slots_ += count;
   idle_.reserve(num_slots_);  // so that giving one back never allocates
   auto* const memory = static_cast<std::byte*>(pinned_.back().get());

@@ -127,6 +127,23 @@ TEST_F(TraceFile, KeepsTheLatestEventsAndSaysHowManyItDropped) {
   EXPECT_NE(lines_.front().find("15 were dropped"), std::string::npos) << lines_.front();
 }
 
+TEST_F(TraceFile, EventsOfAnotherClockAreMappedOnce) {
+  const std::shared_ptr<Trace> trace = open({.max_events = 3});
+  auto track = trace->make_track(0, kRows);
+  for (std::int64_t i = 0; i < 5; ++i) {
+    track->add({.name = "dispatch", .begin_ns = 1000 * i, .end_ns = 1000 * i + 500, .epoch = 7, .row = 2});
+  }
+  track->map_times([](std::int64_t ns) { return 3 * ns + 1'000'000; });
+  track.reset();
+  const std::vector<json> written = events("X");
+  ASSERT_EQ(written.size(), 3U);
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_DOUBLE_EQ(written[i].at("ts").get<double>(), 1000 + 3 * static_cast<double>(i + 2)) << written[i];
+    EXPECT_DOUBLE_EQ(written[i].at("dur").get<double>(), 1.5) << written[i];
+    EXPECT_EQ(written[i].at("cat"), "exchange");
+  }
+}
+
 TEST_F(TraceFile, AFailureIsAnEventWhateverItsText) {
   const std::string reason = "RY-ABORTED: rank 0: \"why\\not\"\n\t\x01 \xC3\xA9 \xFF \xED\xA0\x80 \xF0\x9F\x9A\x82";
   const std::shared_ptr<Trace> trace = open();
