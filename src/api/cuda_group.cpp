@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A group whose ranks are on GPUs: one kernel for each operation, ordered by streams and events.
-//
-// Order. The operations of a group run one after the other, in call order: an operation on another stream than the one
-// before waits for that one's event. Within a capture the event is a captured one; between a graph and other work the
-// caller orders, as for any graph. `receive` only makes its stream wait for the send part's kernel.
+// A group whose ranks are on GPUs: one kernel for each operation, in the order of cuda_order.hpp. `receive` only makes
+// its stream wait for the send part's kernel.
 #include "api/cuda_engine.hpp"
+#include "api/cuda_order.hpp"
 #include "api/group_options.hpp"
 #include "api/group_state.hpp"
 #include "api/test_hooks.hpp"
@@ -43,8 +41,6 @@ constexpr int kSms = 16;
 constexpr int kSmsQuantise = 20;
 // Address space for the routes that a rank may keep; memory is taken as they come.
 constexpr std::size_t kRouteLimit = std::size_t{64} << 30;
-// How far a rank that shares its GPU with others of its process may be ahead of the device.
-constexpr std::size_t kRunAhead = 16;
 
 cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.native()); }
 
@@ -83,7 +79,8 @@ class CudaGroup final : public GroupState {
         compare_all_(owner.debug() > 0),
         routes_(std::make_shared<throughput::CudaRoutePool>()),
         dispatches_(static_cast<std::size_t>(options.max_in_flight)),
-        combines_(static_cast<std::size_t>(options.max_in_flight)) {
+        combines_(static_cast<std::size_t>(options.max_in_flight)),
+        order_(rank, device.index) {
     const device::UseDevice current(device.index);
     symmetric_memory::release_from_graphs();
     api::release_retired_cuda_engines();
@@ -92,7 +89,7 @@ class CudaGroup final : public GroupState {
     gpus_ = gather_gpus(owner, timeout_);
     const auto ranks_on_gpu = count_ranks_here();
     if (bootstrap_->one_process()) {
-      ranks_here_ = ranks_on_gpu;
+      order_.set_ranks_here(ranks_on_gpu);
     } else if (ranks_on_gpu > 1) {
       warn_of_shared_gpu(ranks_on_gpu);
     }
@@ -116,12 +113,11 @@ class CudaGroup final : public GroupState {
 
   ~CudaGroup() override {
     const device::UseDevice current(device.index);
-    forget_captured_end();
     if (cuda_trace_) end_trace();
     api::release_retired_cuda_engines();
-    if (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
+    if (!order_.has_ended()) {
       engine_->end_with(*bootstrap_->abort_flag());  // which a departure raises too
-      api::retire(latest_, engine_, std::move(reservation_));
+      api::retire(order_.latest(), engine_, std::move(reservation_));
     }
   }
 
@@ -209,7 +205,7 @@ class CudaGroup final : public GroupState {
     const device::UseDevice current(device.index);
     engine_->abort();
     const auto deadline = std::chrono::steady_clock::now() + timeout_;
-    while (latest_ && cudaEventQuery(latest_.get()) == cudaErrorNotReady) {
+    while (!order_.has_ended()) {
       if (std::chrono::steady_clock::now() > deadline) {
         throw Error(ErrorCode::timeout,
                     diagnostics::format("rank {}: recover: the group's latest operation has not ended on cuda:{}; what "
@@ -233,16 +229,14 @@ class CudaGroup final : public GroupState {
     for (const int member : membership_.ranks()) gpus.push_back(gpus_[static_cast<std::size_t>(member)]);
     auto heap = api::make_cuda_heap(*members, device.index, agreed.heap_bytes, options, gpus, timeout_);
     heap->number_as(membership_.ranks(), size);
-    wait_reader_->keep(engine_->operations->wait_table());
     if (cuda_trace_) cuda_trace_->renew();
     auto engine = make_engine(std::move(heap), agreed.next_epoch, agreed.next_route);
     // What was pending holds memory of before. It is freed here, as far as nobody has leases of it: later that could
     // wait for kernels of other ranks, and they for this one.
     std::ranges::fill(dispatches_, throughput::CudaDispatchOperation{});
     std::ranges::fill(combines_, throughput::CudaCombineOperation{});
-    forget_captured_end();
-    latest_.reset();
-    ahead_.clear();
+    order_.reset();
+    wait_reader_->keep(engine_->operations->wait_table());
     std::erase_if(earlier_, [](const auto& earlier) { return earlier.expired(); });
     earlier_.push_back(engine_->resources);
     for (const auto& earlier : earlier_) {
@@ -250,7 +244,7 @@ class CudaGroup final : public GroupState {
     }
     engine_ = std::move(engine);
     before_ = {.dispatches = agreed.dispatches, .combines = agreed.combines};
-    if (bootstrap_->one_process()) ranks_here_ = count_ranks_here();
+    if (bootstrap_->one_process()) order_.set_ranks_here(count_ranks_here());
     members->all_gather(nullptr, nullptr, 0, "recovered a group", timeout_);
   }
 
@@ -289,32 +283,7 @@ class CudaGroup final : public GroupState {
   void end_trace() {
     cuda_trace_->finish();
     if (trace_->has_failed()) return;
-    if (const std::string failure = resources_->failure(); !failure.empty()) trace_->fail(failure);
-  }
-
-  void check_default_stream(Stream stream) const {
-    if (native(stream) == cudaStreamPerThread) {
-      throw Error(ErrorCode::invalid_argument,
-                  "cudaStreamPerThread, which is another stream in every thread; leases and events may be used in any: "
-                  "pass a stream of your own");
-    }
-    if (ranks_here_ == 1 || (stream.native() && native(stream) != cudaStreamLegacy)) return;
-    throw Error(ErrorCode::invalid_argument,
-                diagnostics::format("the default stream, with {} ranks on cuda:{}; it orders their kernels, which wait "
-                                    "for each other: give each rank a stream made with cudaStreamNonBlocking",
-                                    ranks_here_, device.index));
-  }
-
-  void check_device_of([[maybe_unused]] Stream stream) const {
-#if CUDART_VERSION >= 12080
-    if (!stream.native()) return;
-    int owner = 0;
-    device::require_cuda(cudaStreamGetDevice(native(stream), &owner), "asking a stream for its device");
-    if (owner != device.index) {
-      throw Error(ErrorCode::invalid_argument,
-                  diagnostics::format("a stream of cuda:{}; rank {} is on cuda:{}", owner, rank, device.index));
-    }
-#endif
+    if (const std::string failure = engine_->resources->failure(); !failure.empty()) trace_->fail(failure);
   }
 
   void check_memory(const char* what, const void* pointer) const {
@@ -330,71 +299,15 @@ class CudaGroup final : public GroupState {
             : diagnostics::format("{} is not in device memory; rank {} is on cuda:{}", what, rank, device.index));
   }
 
-  // Later work on `stream` comes after the group's latest operation. Returns whether the stream is being captured.
+  // Returns whether the stream is being captured.
   bool enter(Stream stream) {
     symmetric_memory::release_from_graphs();
     if (cuda_trace_) cuda_trace_->drain();
-    check_default_stream(stream);
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    unsigned long long capture = 0;
-    device::require_cuda(cudaStreamGetCaptureInfo(native(stream), &status, &capture), "asking about a capture");
-    if (status == cudaStreamCaptureStatusInvalidated) {
-      throw Error(ErrorCode::unsupported, "the stream's capture has been invalidated by an earlier call; end it first");
-    }
-    const bool capturing = status == cudaStreamCaptureStatusActive;
-    capture_ = capturing ? capture : 0;
-    if (!capturing) {
-      check_device_of(stream);  // CUDA does not answer about a stream that is captured
-      bound_run_ahead();
-    }
-    return capturing;
+    return order_.enter(stream, timeout_);
   }
 
-  // Ranks that share a context share its queue of launches. A thread that finds it full waits in the driver, and keeps
-  // the others of the context from submitting what its own kernels wait for.
-  void bound_run_ahead() {
-    if (ranks_here_ == 1 || ahead_.size() < kRunAhead) return;
-    const auto deadline = std::chrono::steady_clock::now() + timeout_;
-    while (cudaEventQuery(ahead_.front().get()) == cudaErrorNotReady) {
-      if (std::chrono::steady_clock::now() > deadline) {
-        throw Error(ErrorCode::timeout,
-                    diagnostics::format("rank {}: the operation of {} calls before has not ended on cuda:{}, which {} "
-                                        "ranks of this process share; what it waits for on its stream must run first",
-                                        rank, kRunAhead, device.index, ranks_here_));
-      }
-      std::this_thread::yield();
-    }
-    ahead_.pop_front();
-  }
-
-  void follow(Stream stream) {
-    if (capture_ != 0) {
-      if (captured_end_ && captured_in_ == capture_ && captured_on_ != stream) {
-        device::require_cuda(cudaStreamWaitEvent(native(stream), captured_end_, 0), "ordering operations");
-      }
-    } else if (latest_ && latest_on_ != stream) {
-      device::require_cuda(cudaStreamWaitEvent(native(stream), latest_.get(), 0), "ordering operations");
-    }
-  }
-
-  void forget_captured_end() {
-    if (captured_end_) engine_->resources->events().recycle(captured_end_);
-    captured_end_ = nullptr;
-  }
-
-  void leave(Stream stream, const std::shared_ptr<throughput::CudaCompletion>& completion) {
-    completion->launched(native(stream), capture_ != 0);
-    if (capture_ == 0) {
-      latest_ = completion->event();
-      if (ranks_here_ > 1) ahead_.push_back(latest_);
-      latest_on_ = stream;
-      return;
-    }
-    forget_captured_end();
-    captured_end_ = engine_->resources->events().record(native(stream));
-    if (!captured_end_) throw Error(ErrorCode::unsupported, "CUDA refused the event that ends a captured operation");
-    captured_in_ = capture_;
-    captured_on_ = stream;
+  void leave(Stream stream, throughput::CudaCompletion& completion) {
+    order_.leave(stream, completion, engine_->resources);
   }
 
   void check(const transports::DispatchRequest& request) const {
@@ -433,7 +346,7 @@ class CudaGroup final : public GroupState {
             request.num_tokens_word, request.expert_load.data()},
            capturing ? &kept.leases : nullptr);
     if (!request.makes_route()) use_route(request.route, stream);
-    follow(stream);
+    order_.follow(stream);
     throughput::CudaDispatchOperation& operation = dispatches_[slot];
     engine_->operations->prepare(std::move(request), stream, operation);
     if (!capturing) return;
@@ -451,10 +364,10 @@ class CudaGroup final : public GroupState {
     try {
       engine_->operations->add_load(operation);
     } catch (...) {
-      leave(Stream(operation.launch.stream), operation.completion);  // the dispatch itself runs
+      leave(Stream(operation.launch.stream), *operation.completion);  // the dispatch itself runs
       throw;
     }
-    leave(Stream(operation.launch.stream), operation.completion);
+    leave(Stream(operation.launch.stream), *operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
     account(*operation.completion, state.completion, operation.launch.rows.bytes > 0 ? row_bytes_of(operation) : 0);
   }
@@ -477,7 +390,7 @@ class CudaGroup final : public GroupState {
            {request.y.data(), request.out.data(), request.options.bias[0].data(), request.options.bias[1].data()},
            capturing ? &kept.leases : nullptr);
     use_route(request.route, stream);
-    follow(stream);
+    order_.follow(stream);
     throughput::CudaCombineOperation& operation = combines_[slot];
     engine_->operations->prepare(std::move(request), stream, operation);
     if (!capturing) return;
@@ -492,7 +405,7 @@ class CudaGroup final : public GroupState {
     throughput::CudaCombineOperation& operation = combines_[slot];
     log(operation.descriptor);
     statistics_.bytes_copied += engine_->operations->launch(operation);
-    leave(Stream(operation.launch.stream), operation.completion);
+    leave(Stream(operation.launch.stream), *operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
     account(*operation.completion, state.completion,
             static_cast<std::uint64_t>(options.hidden) * size_of(operation.launch.y_dtype));
@@ -531,12 +444,10 @@ class CudaGroup final : public GroupState {
     use_route(result.route, stream);
   }
 
-  // Later work on the receive part's stream comes after the operation.
-  void join(Stream sent_on, Stream received_on, const throughput::CudaCompletion& completion) {
+  void join(Stream sent_on, Stream received_on, const throughput::CudaCompletion& completion) const {
     if (sent_on == received_on) return;
     const device::UseDevice current(device.index);
-    const auto event = completion.captured() ? captured_end_ : static_cast<cudaEvent_t>(completion.native());
-    device::require_cuda(cudaStreamWaitEvent(native(received_on), event, 0), "receiving an operation");
+    order_.join(received_on, completion);
   }
 
   std::uint64_t row_bytes_of(const throughput::CudaDispatchOperation& operation) const {
@@ -548,7 +459,7 @@ class CudaGroup final : public GroupState {
 
   void account(const throughput::CudaCompletion& end, const std::shared_ptr<throughput::CudaCompletion>& route,
                std::uint64_t row_bytes) {
-    if (capture_ != 0 || route->captured() || row_bytes == 0) return;
+    if (order_.is_capturing() || route->captured() || row_bytes == 0) return;
     count_wire_bytes();
     uncounted_.push_back({end.event(), route, row_bytes});
   }
@@ -566,7 +477,7 @@ class CudaGroup final : public GroupState {
   }
 
   void check_receive(Stream sent_on, Stream received_on) const {
-    if (sent_on != received_on) check_default_stream(received_on);
+    if (sent_on != received_on) order_.check_stream(received_on);
   }
   void check_receive_dispatch(std::size_t slot, Stream stream) const override {
     check_receive(Stream(dispatches_[slot].launch.stream), stream);
@@ -578,7 +489,7 @@ class CudaGroup final : public GroupState {
   // A tensor made while its stream is captured belongs to the graph too: what is captured next uses it.
   Lease allocate_block(std::size_t bytes, Stream stream) override {
     const device::UseDevice current(device.index);
-    if (native(stream) == cudaStreamPerThread) check_default_stream(stream);
+    if (native(stream) == cudaStreamPerThread) order_.check_stream(stream);
     symmetric_memory::release_from_graphs();
     Lease lease = heap().allocate(bytes, stream);
     if (lease && device::is_capturing(native(stream))) {
@@ -614,7 +525,6 @@ class CudaGroup final : public GroupState {
   }
 
   std::chrono::nanoseconds timeout_;
-  std::ptrdiff_t ranks_here_ = 1;             // on this device, in this process
   const bool compare_all_;                    // RAILYARD_DEBUG=1
   std::vector<topology::CudaIdentity> gpus_;  // [rank]
   SmShare sms_;
@@ -631,14 +541,8 @@ class CudaGroup final : public GroupState {
   } before_;                                                   // finished in earlier generations
   std::vector<throughput::CudaDispatchOperation> dispatches_;  // by slot
   std::vector<throughput::CudaCombineOperation> combines_;
-  std::shared_ptr<CUevent_st> latest_;  // the end of the latest operation outside captures
-  Stream latest_on_;
-  unsigned long long capture_ = 0;      // of the operation under way; 0: none
-  cudaEvent_t captured_end_ = nullptr;  // the latest operation inside one
-  unsigned long long captured_in_ = 0;
-  Stream captured_on_;
+  api::CudaOrder order_;
   std::deque<Uncounted> uncounted_;
-  std::deque<std::shared_ptr<CUevent_st>> ahead_;  // ends of the latest operations, where ranks share the GPU
 };
 
 }  // namespace

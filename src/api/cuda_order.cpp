@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/cuda_order.hpp"
+
+#include "device/cuda_call.hpp"
+#include "diagnostics/format.hpp"
+
+#include <railyard/error.hpp>
+
+#include <thread>
+
+namespace railyard::api {
+namespace {
+
+// How far a rank that shares its GPU with others of its process may be ahead of the device.
+constexpr std::size_t kRunAhead = 16;
+
+cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.native()); }
+
+}  // namespace
+
+void CudaOrder::check_stream(Stream stream) const {
+  if (native(stream) == cudaStreamPerThread) {
+    throw Error(ErrorCode::invalid_argument,
+                "cudaStreamPerThread, which is another stream in every thread; leases and events may be used in any: "
+                "pass a stream of your own");
+  }
+  if (ranks_here_ == 1 || (stream.native() && native(stream) != cudaStreamLegacy)) return;
+  throw Error(ErrorCode::invalid_argument,
+              diagnostics::format("the default stream, with {} ranks on cuda:{}; it orders their kernels, which wait "
+                                  "for each other: give each rank a stream made with cudaStreamNonBlocking",
+                                  ranks_here_, device_));
+}
+
+void CudaOrder::check_device_of([[maybe_unused]] Stream stream) const {
+#if CUDART_VERSION >= 12080
+  if (!stream.native()) return;
+  int owner = 0;
+  device::require_cuda(cudaStreamGetDevice(native(stream), &owner), "asking a stream for its device");
+  if (owner != device_) {
+    throw Error(ErrorCode::invalid_argument,
+                diagnostics::format("a stream of cuda:{}; rank {} is on cuda:{}", owner, rank_, device_));
+  }
+#endif
+}
+
+bool CudaOrder::enter(Stream stream, std::chrono::nanoseconds timeout) {
+  check_stream(stream);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  unsigned long long capture = 0;
+  device::require_cuda(cudaStreamGetCaptureInfo(native(stream), &status, &capture), "asking about a capture");
+  if (status == cudaStreamCaptureStatusInvalidated) {
+    throw Error(ErrorCode::unsupported, "the stream's capture has been invalidated by an earlier call; end it first");
+  }
+  const bool capturing = status == cudaStreamCaptureStatusActive;
+  capture_ = capturing ? capture : 0;
+  if (!capturing) {
+    check_device_of(stream);  // CUDA does not answer about a stream that is captured
+    bound_run_ahead(timeout);
+  }
+  return capturing;
+}
+
+// Ranks that share a context share its queue of launches. A thread that finds it full waits in the driver, and keeps
+// the others of the context from submitting what its own kernels wait for.
+void CudaOrder::bound_run_ahead(std::chrono::nanoseconds timeout) {
+  if (ranks_here_ == 1 || ahead_.size() < kRunAhead) return;
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (cudaEventQuery(ahead_.front().get()) == cudaErrorNotReady) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      throw Error(ErrorCode::timeout,
+                  diagnostics::format("rank {}: the operation of {} calls before has not ended on cuda:{}, which {} "
+                                      "ranks of this process share; what it waits for on its stream must run first",
+                                      rank_, kRunAhead, device_, ranks_here_));
+    }
+    std::this_thread::yield();
+  }
+  ahead_.pop_front();
+}
+
+void CudaOrder::follow(Stream stream) const {
+  if (capture_ != 0) {
+    if (captured_end_ && captured_in_ == capture_ && captured_on_ != stream) {
+      device::require_cuda(cudaStreamWaitEvent(native(stream), captured_end_.get(), 0), "ordering operations");
+    }
+  } else if (latest_ && latest_on_ != stream) {
+    device::require_cuda(cudaStreamWaitEvent(native(stream), latest_.get(), 0), "ordering operations");
+  }
+}
+
+void CudaOrder::leave(Stream stream, throughput::CudaCompletion& completion,
+                      const std::shared_ptr<throughput::CudaResources>& resources) {
+  completion.launched(native(stream), capture_ != 0);
+  if (capture_ == 0) {
+    latest_ = completion.event();
+    latest_on_ = stream;
+    if (ranks_here_ > 1) ahead_.push_back(latest_);
+    return;
+  }
+  captured_end_.reset();
+  captured_end_ = {resources->events().record(native(stream)), [resources](cudaEvent_t event) {
+                     if (event) resources->events().recycle(event);
+                   }};
+  if (!captured_end_) throw Error(ErrorCode::unsupported, "CUDA refused the event that ends a captured operation");
+  captured_in_ = capture_;
+  captured_on_ = stream;
+}
+
+void CudaOrder::join(Stream received_on, const throughput::CudaCompletion& completion) const {
+  const auto event = completion.captured() ? captured_end_.get() : static_cast<cudaEvent_t>(completion.native());
+  device::require_cuda(cudaStreamWaitEvent(native(received_on), event, 0), "receiving an operation");
+}
+
+bool CudaOrder::has_ended() const { return !latest_ || cudaEventQuery(latest_.get()) != cudaErrorNotReady; }
+
+void CudaOrder::reset() noexcept {
+  latest_.reset();
+  ahead_.clear();
+  captured_end_.reset();
+}
+
+}  // namespace railyard::api
