@@ -192,8 +192,13 @@ class RAILYARD_API Group {
   /// Local. The deadline of later waits.
   void set_timeout(std::chrono::nanoseconds timeout);
   [[nodiscard]] GroupStatistics statistics() const;
-  /// Local. On CUDA of the operations that have ended on the device; waits for a small kernel there, for no operation.
+  /// Local. On the host they are always kept. On CUDA of the operations that have ended on the device since
+  /// set_wait_statistics(true), or with RAILYARD_TRACE; waits for a small kernel there, for no operation.
+  /// RY-UNSUPPORTED if neither was asked for.
   [[nodiscard]] WaitStatistics wait_statistics() const;
+  /// Local, on CUDA: from the next operation on kernels say whom they waited for, or no longer. It costs an operation
+  /// up to a microsecond. A graph goes on as it was captured.
+  void set_wait_statistics(bool kept);
   /// Ends this rank's running wait, or `recover`, with RY-ABORTED and suspends the group here. Any thread; never
   /// blocks.
   void abort(std::string_view reason = "abort() was called");

@@ -40,9 +40,8 @@ struct StageWaits {
 ///
 /// On CUDA the waits are those of the kernels' first blocks, which look all the time, at all peers at once. A peer's
 /// part of an exchange is its counts, where there are any; `slot` is not waited for. Each operation measures in cycles
-/// of its SM, and nanoseconds are what the operation took by the GPU's clock, which steps by 32 ns (a microsecond on
-/// some GPUs). Sums are added when an operation ends, also one that gave up; one that is ending may be in some of the
-/// numbers only.
+/// of its SM; what the group's dispatches took by the GPU's clock as well says how long a cycle is, on average. Sums
+/// are added when an operation ends, also one that gave up; one that is ending may be in some of the numbers only.
 struct WaitStatistics {
   StageWaits all;
   std::vector<StageWaits> peers;  // [ranks]; one's own is zero

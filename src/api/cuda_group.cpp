@@ -144,7 +144,19 @@ class CudaGroup final : public GroupState {
     return GroupState::statistics();
   }
 
+  void set_wait_statistics(bool kept) override {
+    keeps_waits_ = kept;
+    has_kept_waits_ = has_kept_waits_ || kept;
+    engine_->operations->set_timed(kept || cuda_trace_);
+  }
+
   WaitStatistics wait_statistics() const override {
+    if (!has_kept_waits_ && !cuda_trace_) {
+      throw Error(ErrorCode::unsupported,
+                  diagnostics::format("rank {}: wait statistics on {}: kernels keep none unless "
+                                      "Group::set_wait_statistics(true) was called, or RAILYARD_TRACE is set",
+                                      rank, name(device.kind)));
+    }
     const device::UseDevice current(device.index);
     return wait_reader_->read(engine_->operations->wait_table());
   }
@@ -192,6 +204,7 @@ class CudaGroup final : public GroupState {
                                           .compare_all = compare_all_,
                                           .trace = cuda_trace_ ? cuda_trace_->records() : nullptr},
         engine->heap, route_heap_, routes_, engine->resources);
+    engine->operations->set_timed(keeps_waits_ || cuda_trace_);
     engine->first_epoch = first_epoch;
     engine->first_route = first_route;
     engine->end_with(*abort_);
@@ -529,6 +542,8 @@ class CudaGroup final : public GroupState {
   std::vector<topology::CudaIdentity> gpus_;  // [rank]
   SmShare sms_;
   std::unique_ptr<tuning::SmReservation> reservation_;
+  bool keeps_waits_ = false;
+  bool has_kept_waits_ = false;
   std::unique_ptr<throughput::CudaWaitReader> wait_reader_;
   std::unique_ptr<throughput::CudaTrace> cuda_trace_;  // or null
   std::shared_ptr<throughput::CudaRoutePool> routes_;

@@ -132,6 +132,7 @@ void Group::set_timeout(std::chrono::nanoseconds timeout) {
 }
 
 GroupStatistics Group::statistics() const { return use(state_).statistics(); }
+void Group::set_wait_statistics(bool kept) { use(state_).set_wait_statistics(kept); }
 WaitStatistics Group::wait_statistics() const { return use(state_).wait_statistics(); }
 
 void Group::abort(std::string_view reason) { use(state_).abort(reason); }

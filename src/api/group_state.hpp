@@ -67,6 +67,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   virtual void set_timeout(std::chrono::nanoseconds timeout) = 0;
   [[nodiscard]] virtual GroupStatistics statistics();
   [[nodiscard]] virtual WaitStatistics wait_statistics() const = 0;
+  virtual void set_wait_statistics(bool) {}
 
   const GroupOptions options;
   const int rank;

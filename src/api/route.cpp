@@ -20,6 +20,11 @@ const routing::RouteState& complete(routing::RouteState* state) {
   return *state;
 }
 
+const routing::RouteState& with_expert_counts(routing::RouteState* state) {
+  use(state).wait_for_expert_counts();
+  return *state;
+}
+
 ConstTensorView view_of(const std::vector<std::int32_t>& values) {
   return {values.data(), DType::int32, {static_cast<std::int64_t>(values.size())}};
 }
@@ -46,8 +51,8 @@ std::int64_t Route::num_tokens() const { return complete(state_).num_tokens(); }
 ConstTensorView Route::send_counts() const { return view_of(complete(state_).send_counts); }
 std::int64_t Route::num_rows() const { return complete(state_).num_rows; }
 ConstTensorView Route::receive_counts() const { return view_of(complete(state_).receive_counts); }
-ConstTensorView Route::expert_counts() const { return view_of(complete(state_).expert_counts); }
-ConstTensorView Route::expert_offsets() const { return view_of(complete(state_).expert_offsets); }
+ConstTensorView Route::expert_counts() const { return view_of(with_expert_counts(state_).expert_counts); }
+ConstTensorView Route::expert_offsets() const { return view_of(with_expert_counts(state_).expert_offsets); }
 Tensor Route::device_expert_counts() const { return use(state_).device_expert_counts(); }
 Tensor Route::expert_ids() const { return use(state_).expert_ids; }
 Tensor Route::origins() const { return use(state_).origins; }

@@ -48,6 +48,8 @@ class RouteState {
 
   /// Returns when the values below are there. A device that makes the route fills them in here.
   virtual void wait() {}
+  /// The same, for expert_counts and expert_offsets.
+  virtual void wait_for_expert_counts() { wait(); }
   /// False for a route that a graph makes anew with each replay.
   [[nodiscard]] virtual bool counts_are_fixed() const { return true; }
   [[nodiscard]] virtual Tensor device_expert_counts() {

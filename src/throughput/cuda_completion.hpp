@@ -30,6 +30,7 @@ class CudaCompletion final : public Completion {
   [[nodiscard]] const std::shared_ptr<CUevent_st>& event() const noexcept { return event_; }
 
   [[nodiscard]] CudaResultSlot& slot() const noexcept { return *slot_; }
+  [[nodiscard]] CudaResources& resources() const noexcept { return *resources_; }
   [[nodiscard]] bool captured() const noexcept { return captured_; }
 
  private:

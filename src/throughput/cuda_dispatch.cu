@@ -46,44 +46,51 @@ __device__ void begin_operation(const DispatchBlock& block) {
 }
 
 /// Block 0, all threads: the operation ended without its peers.
+template <bool kTimed>
 __device__ void fail(const DispatchBlock& block) {
   if (threadIdx.x == 0) write_failure(block);
-  if (keeps_time()) finish_times(block.call().group, block.call().operation, CudaStage::arrival, block.epoch, true);
+  if constexpr (kTimed) {
+    if (!keeps_time()) return;
+    if (lane_index() == 0) add_clock_rate(block.call().group, device::global_time_ns());
+    finish_times(block.call().group, block.call().operation, CudaStage::arrival, block.epoch, true);
+  }
 }
 
 /// Block 0, all threads: everyone's rows are here, or the group has failed.
+template <bool kTimed>
 __device__ void wait_for_arrivals(const DispatchBlock& block) {
   const int source = static_cast<int>(threadIdx.x);
   const CudaGroup& group = block.call().group;
   bool arrived = true;
-  if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
+  if constexpr (kTimed) {
+    if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
+  }
   if (source < group.num_ranks && group.has(source)) {
     float waited = 0;
     arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
                                       block.arrived(group.rank, source), block.epoch * kCudaSignalStep, waited);
-    operation_times().last[source] = waited;
+    if constexpr (kTimed) operation_times().last[source] = waited;
   }
-  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail(block);
-  if (keeps_time()) finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
+  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail<kTimed>(block);
   if (threadIdx.x == 0) finish_operation(group, block.state, block.epoch, block.slot);
-  if (block.call().host_expert_counts == nullptr || !block.makes_route()) return;
-  const CudaPlacement& placement = block.call().placement;
-  const Destination& own = block.destinations()[group.rank];
-  const int num_local = placement.first_expert[group.rank + 1] - placement.first_expert[group.rank];
-  for (int expert = static_cast<int>(threadIdx.x); expert < num_local; expert += kCudaThreads) {
-    const volatile std::int32_t* const count = own.expert_counts + expert;
-    block.call().host_expert_counts[expert] = own.capacity > 0 ? *count : 0;
+  if constexpr (kTimed) {
+    if (keeps_time()) finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
   }
 }
 
 /// All threads: rows and metadata out, signals, and in block 0 everyone's rows in.
-template <CudaEncode kEncode>
+template <CudaEncode kEncode, bool kTimed>
 __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lookup, int first_item,
                           std::int64_t entry_ns) {
   find_destinations(block);
   const DispatchPlan& plan = block.plan();
-  const auto exchanged_ns = keeps_time() ? static_cast<std::int64_t>(device::global_time_ns()) : 0;
-  if (keeps_time() && lane_index() == 0) operation_times().exchanged = device::cycles();
+  if (keeps_time()) {
+    if constexpr (kTimed) {
+      if (lane_index() == 0) operation_times().exchanged = device::cycles();
+    }
+    write_result<kTimed>(block,
+                         entry_ns);  // here: the host's memory is far, and at the end everybody would wait for it
+  }
   switch (role_of(plan, warp_index())) {
     case WarpRole::sender:
       if constexpr (kEncode == CudaEncode::copy) {
@@ -101,15 +108,16 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
   device::writes_to_peer_signals(block.num_ranks(), signal_share(), [&](int peer) {  // pair: dispatch.arrived
     return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr;
   });
-  // Not before: writes to the host's memory take longer than small operations, and the fence would wait for them.
-  if (keeps_time()) write_result(block, entry_ns, exchanged_ns);
-  if (blockIdx.x == 0) wait_for_arrivals(block);
+  if (blockIdx.x == 0) wait_for_arrivals<kTimed>(block);
 }
 
-template <CudaEncode kEncode>
+template <CudaEncode kEncode, bool kTimed>
 __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
-  const auto entry_ns = keeps_time() ? static_cast<std::int64_t>(start_times()) : 0;
+  const std::uint64_t entry_ns = keeps_time() ? device::global_time_ns() : 0;
+  if constexpr (kTimed) {
+    if (keeps_time()) start_times(entry_ns);
+  }
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
@@ -135,11 +143,11 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
         fetch(sender, sender.item(0), 0, lookup);
       }
     }
-    if (joined && wait_for_exchange(block)) {
-      move_rows<kEncode>(block, sender, lookup, first_item, entry_ns);
+    if (joined && wait_for_exchange<kTimed>(block)) {
+      move_rows<kEncode, kTimed>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
     } else {
       if (sends) abandon_sender(sender);
-      if (blockIdx.x == 0) fail(block);
+      if (blockIdx.x == 0) fail<kTimed>(block);
     }
   } else if (blockIdx.x == 0 && threadIdx.x == 0) {
     write_failure(block);
@@ -149,16 +157,20 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
 
 }  // namespace
 
-const void* dispatch_kernel_of(CudaEncode encode) {
-  return encode == CudaEncode::copy ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy>)
-                                    : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3>);
+const void* dispatch_kernel_of(CudaEncode encode, bool timed) {
+  if (encode == CudaEncode::copy) {
+    return timed ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy, true>)
+                 : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy, false>);
+  }
+  return timed ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3, true>)
+               : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3, false>);
 }
 
 void launch_dispatch(const DispatchLaunch& launch) {
   const DispatchParams params{launch, DispatchPlan::of(launch)};
   const bool sends = params.plan.num_senders > 0;
-  launch_kernel(dispatch_kernel_of(sends ? launch.rows.encode : CudaEncode::copy), &params, launch.num_blocks,
-                params.plan.shared.bytes, launch.stream);
+  launch_kernel(dispatch_kernel_of(sends ? launch.rows.encode : CudaEncode::copy, launch.timed), &params,
+                launch.num_blocks, params.plan.shared.bytes, launch.stream);
 }
 
 }  // namespace railyard::throughput

@@ -129,11 +129,11 @@ struct DispatchLaunch {
   Tail tail = Tail::untouched;
 
   CudaGrant grant;
-  void* workspace = nullptr;                   // device memory, dispatch_workspace_bytes; of this group, cleared once
-  CudaDispatchResult* result = nullptr;        // device memory
-  CudaDispatchResult* host_result = nullptr;   // pinned, device address; null: no copy
-  std::int32_t* host_expert_counts = nullptr;  // pinned copy of the block's expert counts [local experts]; may be null
+  void* workspace = nullptr;                  // device memory, dispatch_workspace_bytes; of this group, cleared once
+  CudaDispatchResult* result = nullptr;       // device memory
+  CudaDispatchResult* host_result = nullptr;  // pinned, device address; null: no copy
 
+  bool timed = false;  // it says whom it waited for: CudaGroupState::waits, CudaGroup::trace
   int num_blocks = 0;  // [1, kCudaMaxBlocks]; more than 64 are slower (docs/measurements)
   // How a block works; 0: the measured default. They change no result.
   int num_senders = 0;  // warps that move rows, at most 15
@@ -165,6 +165,7 @@ struct CombineLaunch {
   } biases[2];
   CudaCombineResult* result = nullptr;
   CudaCombineResult* host_result = nullptr;
+  bool timed = false;  // it says whom it waited for: CudaGroupState::waits, CudaGroup::trace
   int num_blocks = 0;
   // How a block works; 0: the measured default. They change no result.
   int num_reducers = 0;         // warps, at most 16

@@ -48,8 +48,9 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 
 /// All threads of the block. Waits for those of `num_words` words of every member that `is_needed(source, word)`, into
 /// `words` [ranks, num_words]; of the others they are zeros. Compares descriptors. False, in all threads, if the group
-/// has failed. Block 0 notes how long it waited for each source's last word, which comes with the others or after them.
-template <class IsNeeded>
+/// has failed. If timed, block 0 notes how long it waited for each source's last word, which comes with the others or
+/// after them.
+template <bool kTimed, class IsNeeded>
 __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
                                                std::uint32_t slot, int num_words, std::uint32_t descriptor,
                                                std::uint32_t* words, IsNeeded is_needed) {
@@ -71,7 +72,9 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
     float waited = 0;
     const bool came = device::wait_for_word(scope, source, mailbox_at(group, kind, slot, group.rank, source) + word,
                                             tag, value, waited);
-    if (blockIdx.x == 0 && word == num_words - 1) operation_times().exchange[source] = waited;
+    if constexpr (kTimed) {
+      if (blockIdx.x == 0 && word == num_words - 1) operation_times().exchange[source] = waited;
+    }
     if (!came) {
       atomicOr(&failures, 1);
       break;

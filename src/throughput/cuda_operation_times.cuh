@@ -2,10 +2,9 @@
 // What block 0 of an operation learns about time: whom it waited for, and when its stages ended.
 //
 // Stamps within the operation are cycles of block 0's SM, which any thread reads for nothing. %globaltimer takes longer
-// to read and steps by 32 ns or, on some GPUs, a microsecond: one warp reads it twice, at the operation's begin and at
-// its end, when nobody waits for that warp. Cycles become nanoseconds by what this operation took in both clocks, so
-// that it does not matter that SMs change their clock rate. Where a GPU is shared by time slices a block may go on on
-// another SM: then cycles mean little, but nothing is longer than the operation.
+// to read and steps by 32 ns or, on some GPUs, a microsecond: it is read where a warp has time. Cycles become
+// nanoseconds by what many operations took in both clocks, or, for the trace, this one: SMs change their clock rate.
+// Where a GPU is shared by time slices a block may go on on another SM: then cycles mean little.
 #pragma once
 
 #include "device/chains.cuh"
@@ -33,11 +32,10 @@ __device__ __forceinline__ OperationTimes& operation_times() {
 /// The last warp of block 0: in a dispatch it moves no rows.
 __device__ __forceinline__ bool keeps_time() { return blockIdx.x == 0 && threadIdx.x / 32 == blockDim.x / 32 - 1; }
 
-/// The warp that keeps time, before a barrier of the block and its first wait. Returns %globaltimer.
-__device__ __forceinline__ std::uint64_t start_times() {
+/// The warp that keeps time, before a barrier of the block and its first wait.
+__device__ __forceinline__ void start_times(std::uint64_t entry_ns) {
   OperationTimes& times = operation_times();
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const std::uint64_t entry_ns = device::global_time_ns();
   if (lane == 0) {
     times.entry_ns = entry_ns;
     times.entry = device::cycles();
@@ -48,7 +46,47 @@ __device__ __forceinline__ std::uint64_t start_times() {
     times.exchange[rank] = 0;
     times.last[rank] = 0;
   }
-  return entry_ns;
+}
+
+/// The wait for one peer; a rank is not its own.
+__device__ __forceinline__ float waited_for(const CudaGroup& group, const float* waited, int peer) {
+  return peer < group.num_ranks && peer != group.rank ? waited[peer] : 0;
+}
+
+/// One warp. Waits of a stage begin together: the longest is that of all.
+__device__ __forceinline__ float longest_wait(const CudaGroup& group, const float* waited) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const float mine = fmaxf(waited_for(group, waited, lane), waited_for(group, waited, lane + 32));
+  return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(mine)));  // none is negative
+}
+static_assert(kCudaMaxRanks <= 64);
+
+__device__ __forceinline__ void add_wait(CudaWaitTotals& totals, float waited) {
+  const auto cycles = static_cast<std::uint64_t>(waited);
+  device::add_relaxed_device(&totals.count, std::uint64_t{1});
+  device::add_relaxed_device(&totals.total, cycles);
+  device::max_relaxed_device(&totals.longest, cycles);
+}
+
+/// The warp that keeps time: the waits of one stage.
+__device__ __forceinline__ void add_waits(const CudaGroup& group, const float* waited, CudaStage stage) {
+  CudaWaitTable& table = group.state->waits;
+  const std::size_t index = CudaWaitTable::index(stage);
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const float longest = longest_wait(group, waited);
+  if (longest == 0) return;
+  if (lane == 0) add_wait(table.all[index], longest);
+#pragma unroll 1
+  for (int peer = lane; peer < group.num_ranks; peer += 32) {
+    if (waited_for(group, waited, peer) > 0) add_wait(table.peers[peer][index], waited[peer]);
+  }
+}
+
+/// One thread of a dispatch: this much time, from its begin on, in both clocks.
+__device__ __forceinline__ void add_clock_rate(const CudaGroup& group, std::uint64_t now_ns) {
+  const OperationTimes& times = operation_times();
+  device::add_relaxed_device(&group.state->waits.rate.ns, now_ns - times.entry_ns);
+  device::add_relaxed_device(&group.state->waits.rate.cycles, device::cycles() - times.entry);
 }
 
 /// One operation in both clocks.
@@ -64,46 +102,6 @@ struct OperationClock {
     return ns < duration ? static_cast<std::uint64_t>(ns) : duration_ns;
   }
 };
-
-/// The wait for one peer; a rank is not its own.
-__device__ __forceinline__ float waited_for(const CudaGroup& group, const float* waited, int peer) {
-  return peer < group.num_ranks && peer != group.rank ? waited[peer] : 0;
-}
-
-/// One warp. Waits of a stage begin together: the longest is that of all.
-__device__ __forceinline__ float longest_wait(const CudaGroup& group, const float* waited) {
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const float mine = fmaxf(waited_for(group, waited, lane), waited_for(group, waited, lane + 32));
-  return __uint_as_float(__reduce_max_sync(~0U, __float_as_uint(mine)));  // none is negative
-}
-static_assert(kCudaMaxRanks <= 64);
-
-__device__ __forceinline__ void add_wait(CudaWaitTotals& totals, std::uint64_t ns) {
-  device::add_relaxed_device(&totals.count, std::uint64_t{1});
-  device::add_relaxed_device(&totals.total_ns, ns);
-  device::max_relaxed_device(&totals.longest_ns, ns);
-}
-
-/// One warp. Little code: at the end of an operation it is not in the instruction cache.
-__device__ __forceinline__ void add_waits(const CudaGroup& group, CudaStage last, const OperationClock& clock) {
-  const OperationTimes& times = operation_times();
-  CudaWaitTable& table = group.state->waits;
-#pragma unroll 1
-  for (int part = 0; part < 2; ++part) {
-    const float* const waited = part == 0 ? times.exchange : times.last;
-    const std::size_t index = CudaWaitTable::index(part == 0 ? CudaStage::exchange : last);
-    const float longest = longest_wait(group, waited);
-    if (longest == 0) continue;
-    // The last turn is that of all peers, by one lane.
-    const int lane = static_cast<int>(threadIdx.x) % 32;
-#pragma unroll 1
-    for (int peer = lane; peer <= kCudaMaxRanks; peer += 32) {
-      const bool all = peer == kCudaMaxRanks;
-      const float wait = all ? longest : waited_for(group, waited, peer);
-      if (wait > 0) add_wait(all ? table.all[index] : table.peers[peer][index], clock.span(wait));
-    }
-  }
-}
 
 /// One warp.
 __device__ __forceinline__ CudaTracedWait traced_wait(const CudaGroup& group, const float* waited,
@@ -153,16 +151,23 @@ __device__ __noinline__ inline void write_trace_record(const CudaGroup& group, C
   device::store_relaxed_system(&place->sequence, sequence);  // pair: trace.record
 }
 
-/// The warp that keeps time, after a barrier behind all stamps, beside the thread that finishes the operation. `last`:
-/// the stage that waits for peers behind the rows.
-__device__ __noinline__ inline void finish_times(const CudaGroup& group, CudaOperation operation, CudaStage last,
-                                                 std::uint64_t epoch, bool failed) {
+/// The warp that keeps time, after a barrier behind all stamps. Only where the group is traced: it takes time.
+__device__ __noinline__ inline void trace_operation(const CudaGroup& group, CudaOperation operation,
+                                                    std::uint64_t epoch, bool failed) {
   const OperationTimes& times = operation_times();
   const std::uint64_t end = device::cycles();
   const std::uint64_t end_ns = device::global_time_ns();
   const OperationClock clock{end_ns, end_ns - times.entry_ns, end > times.entry ? end - times.entry : 0};
-  add_waits(group, last, clock);
-  if (group.trace != nullptr) write_trace_record(group, operation, epoch, failed, clock);
+  write_trace_record(group, operation, epoch, failed, clock);
+}
+
+/// The warp that keeps time, after a barrier behind all waits. `last`: the stage that waits for peers behind the rows.
+__device__ __forceinline__ void finish_times(const CudaGroup& group, CudaOperation operation, CudaStage last,
+                                             std::uint64_t epoch, bool failed) {
+  const OperationTimes& times = operation_times();
+  add_waits(group, times.exchange, CudaStage::exchange);
+  add_waits(group, times.last, last);
+  if (group.trace != nullptr) trace_operation(group, operation, epoch, failed);
 }
 
 }  // namespace railyard::throughput

@@ -251,29 +251,28 @@ void CudaOperations::prepare(DispatchRequest&& request, Stream stream, CudaDispa
   std::byte* const base = memory_.state()->data();
   CudaResultSlot& slot = operation.completion->slot();
   const bool quantises = request.codec && element_type(*request.codec) != request.x.dtype();
-  operation.launch = {
-      .group = group_,
-      .placement = device_placement_,
-      .operation = operation_of(request.operation),
-      .descriptor = hash_of(operation.descriptor),
-      .route = state.device,
-      .ids = request.targets.data(),
-      .ids_are_int64 = request.targets.dtype() == DType::int64,
-      .num_tokens = static_cast<int>(state.max_tokens),
-      .device_num_tokens = request.num_tokens_word,
-      .overflow = options_.group->overflow,
-      .order = options_.group->order,
-      .rows = rows_of(request, options_.group->hidden, base),
-      .has_weights = request.weights.defined(),
-      .weights = static_cast<const float*>(request.weights.data()),
-      .tail = request.tail,
-      .grant = {},
-      .workspace = base + layout_.workspace,
-      .result = reinterpret_cast<CudaDispatchResult*>(base + layout_.dispatch_result),
-      .host_result = &slot.dispatch,
-      .host_expert_counts = request.makes_route() && state.local_experts > 0 ? slot.expert_counts() : nullptr,
-      .num_blocks = quantises ? options_.num_sms_quantise : options_.num_sms,
-      .stream = stream.native()};
+  operation.launch = {.group = group_,
+                      .placement = device_placement_,
+                      .operation = operation_of(request.operation),
+                      .descriptor = hash_of(operation.descriptor),
+                      .route = state.device,
+                      .ids = request.targets.data(),
+                      .ids_are_int64 = request.targets.dtype() == DType::int64,
+                      .num_tokens = static_cast<int>(state.max_tokens),
+                      .device_num_tokens = request.num_tokens_word,
+                      .overflow = options_.group->overflow,
+                      .order = options_.group->order,
+                      .rows = rows_of(request, options_.group->hidden, base),
+                      .has_weights = request.weights.defined(),
+                      .weights = static_cast<const float*>(request.weights.data()),
+                      .tail = request.tail,
+                      .grant = {},
+                      .workspace = base + layout_.workspace,
+                      .result = reinterpret_cast<CudaDispatchResult*>(base + layout_.dispatch_result),
+                      .host_result = &slot.dispatch,
+                      .timed = timed_,
+                      .num_blocks = quantises ? options_.num_sms_quantise : options_.num_sms,
+                      .stream = stream.native()};
   grant(request, stream, operation, state);
   place_results(request, shape, operation, state);
 }
@@ -388,6 +387,7 @@ void CudaOperations::prepare(CombineRequest&& request, Stream stream, CudaCombin
             .biases = {},
             .result = reinterpret_cast<CudaCombineResult*>(memory_.state()->data() + layout_.combine_result),
             .host_result = &operation.completion->slot().combine,
+            .timed = timed_,
             .num_blocks = options_.num_sms,
             .stream = stream.native()};
   const auto hidden = static_cast<std::size_t>(options_.group->hidden);

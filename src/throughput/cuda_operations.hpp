@@ -81,6 +81,8 @@ class CudaOperations {
   };
   /// Once every launch has ended. Later ones, of graphs, end at once.
   [[nodiscard]] Finished close();
+  /// Whether later operations say whom they waited for.
+  void set_timed(bool timed) noexcept { timed_ = timed; }
   [[nodiscard]] std::uint64_t next_route() const noexcept { return next_route_id_; }
   /// In device memory.
   [[nodiscard]] const CudaWaitTable* wait_table() const noexcept { return &group_.state->waits; }
@@ -106,6 +108,7 @@ class CudaOperations {
   CudaGroup group_;
   CudaPlacement device_placement_;
   std::uint64_t next_route_id_ = 0;
+  bool timed_ = false;
 };
 
 }  // namespace railyard::throughput

@@ -75,13 +75,17 @@ CudaResultSlot* CudaResources::take_slot() {
   if (idle_.empty()) add_slots(kSlotsAtOnce);
   CudaResultSlot* const slot = new (idle_.back()) CudaResultSlot;
   idle_.pop_back();
-  std::fill_n(slot->expert_counts(), local_experts, 0);
   return slot;
 }
 
 void CudaResources::give_slot(CudaResultSlot* slot) noexcept {
   const std::lock_guard lock(mutex_);
   idle_.push_back(slot);
+}
+
+void CudaResources::read_back(const void* memory, void* pinned, std::size_t bytes, const char* what) {
+  const device::UseDevice current(device);
+  read_back_.read(memory, pinned, bytes, what);
 }
 
 std::string CudaResources::failure() const {

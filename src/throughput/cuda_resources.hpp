@@ -5,6 +5,7 @@
 
 #include "bootstrap/abort_flag.hpp"
 #include "device/cuda_event_pool.hpp"
+#include "device/cuda_read_back.hpp"
 #include "throughput/cuda_launch.hpp"
 
 #include <railyard/error.hpp>
@@ -44,6 +45,8 @@ class CudaResources {
   [[nodiscard]] CudaResultSlot* take_slot();
   void give_slot(CudaResultSlot* slot) noexcept;
   [[nodiscard]] device::CudaEventPool& events() noexcept { return events_; }
+  /// As ReadBack::read.
+  void read_back(const void* memory, void* pinned, std::size_t bytes, const char* what);
   [[nodiscard]] CudaHostControl* control() const noexcept { return control_; }
   [[nodiscard]] CudaWaitReport* report() const noexcept { return report_; }
 
@@ -61,6 +64,7 @@ class CudaResources {
 
   AbortFlags aborts_;
   device::CudaEventPool events_;
+  device::ReadBack read_back_;
   std::vector<std::shared_ptr<void>> pinned_;
   CudaHostControl* control_ = nullptr;
   CudaWaitReport* report_ = nullptr;

@@ -7,6 +7,25 @@ namespace railyard::throughput {
 
 void CudaRouteState::wait() {
   const std::lock_guard lock(mutex_);
+  wait_locked();
+}
+
+void CudaRouteState::wait_for_expert_counts() {
+  const std::lock_guard lock(mutex_);
+  wait_locked();
+  if (counts_known_ && !completion->captured()) return;
+  expert_counts.assign(static_cast<std::size_t>(local_experts), 0);
+  if (local_experts > 0 && !exhausted) {
+    std::int32_t* const pinned = completion->slot().expert_counts();
+    completion->resources().read_back(device_counts.data(), pinned, expert_counts.size() * sizeof(*pinned),
+                                      "reading expert counts");
+    std::copy_n(pinned, expert_counts.size(), expert_counts.begin());
+  }
+  expert_offsets.assign(expert_counts.size() + 1, 0);
+  counts_known_ = true;
+}
+
+void CudaRouteState::wait_locked() {
   const bool captured = completion->captured();
   if (known_ && !captured) return;
   if (!captured) completion->synchronize();
@@ -23,10 +42,6 @@ void CudaRouteState::read_results() {
   status = result.status;
   send_counts.assign(result.send_counts, result.send_counts + ranks);
   receive_counts.assign(result.receive_counts, result.receive_counts + ranks);
-  const std::int32_t* const counts = completion->slot().expert_counts();
-  expert_counts.assign(counts, counts + local_experts);
-  if (exhausted) std::fill(expert_counts.begin(), expert_counts.end(), 0);
-  expert_offsets.assign(static_cast<std::size_t>(local_experts) + 1, 0);
 }
 
 CudaRouteState* CudaRoutePool::take() {
@@ -39,6 +54,7 @@ CudaRouteState* CudaRoutePool::take() {
   CudaRouteState* const state = idle_.back();
   idle_.pop_back();
   state->known_ = false;
+  state->counts_known_ = false;
   state->start(shared_from_this());
   return state;
 }

@@ -20,6 +20,9 @@ class CudaRouteState final : public routing::RouteState {
  public:
   /// Throws what ended the operation that makes it.
   void wait() override;
+  /// The counts are read from the device only when somebody asks: at the end of a dispatch everybody would wait for
+  /// them. Throws as wait, and as device::ReadBack.
+  void wait_for_expert_counts() override;
   [[nodiscard]] bool counts_are_fixed() const override { return !completion->captured(); }
   [[nodiscard]] Tensor device_expert_counts() override { return device_counts; }
 
@@ -33,10 +36,12 @@ class CudaRouteState final : public routing::RouteState {
 
  private:
   friend class CudaRoutePool;
+  void wait_locked();
   void read_results();
 
   std::mutex mutex_;
   bool known_ = false;
+  bool counts_known_ = false;
 };
 
 /// One group's routes. Thread-safe.

@@ -2,7 +2,7 @@
 // The wait table of a group, read by the host while operations run.
 #pragma once
 
-#include "device/cuda_private_stream.hpp"
+#include "device/cuda_read_back.hpp"
 #include "throughput/cuda_wait_table.hpp"
 
 #include <railyard/wait_statistics.hpp>
@@ -17,20 +17,16 @@ class CudaWaitReader {
   /// On the current device. Throws RY-OUT-OF-MEMORY.
   explicit CudaWaitReader(int num_ranks);
 
-  /// What operations that have ended have waited, and those before keep(). Waits for a kernel of one block on a stream
-  /// of its own, which waits for nobody: copies of several ranks of a GPU may stand in one queue, behind one that waits
-  /// for this rank's next operation. `table`: device memory. Throws RY-UNSUPPORTED with CUDA's words.
+  /// What operations that have ended have waited, and those before keep(). `table`: device memory. Throws as ReadBack.
   [[nodiscard]] WaitStatistics read(const CudaWaitTable* table);
   /// Later readings, of another table, have what this one holds: its memory goes.
   void keep(const CudaWaitTable* table) { earlier_ = read(table); }
 
  private:
   int num_ranks_;
-  device::PrivateStream stream_;
+  device::ReadBack read_back_;
   std::shared_ptr<void> copy_;  // pinned CudaWaitTable
   WaitStatistics earlier_;
 };
-
-[[nodiscard]] const void* copy_table_kernel_address();
 
 }  // namespace railyard::throughput

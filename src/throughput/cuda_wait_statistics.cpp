@@ -9,15 +9,16 @@
 namespace railyard::throughput {
 namespace {
 
-WaitTotals totals_of(const CudaWaitTotals& totals) {
-  return {.count = totals.count,
-          .total = std::chrono::nanoseconds(static_cast<std::int64_t>(totals.total_ns)),
-          .longest = std::chrono::nanoseconds(static_cast<std::int64_t>(totals.longest_ns))};
+WaitTotals totals_of(const CudaWaitTotals& totals, double ns_per_cycle) {
+  const auto time = [&](std::uint64_t cycles) {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(cycles) * ns_per_cycle));
+  };
+  return {.count = totals.count, .total = time(totals.total), .longest = time(totals.longest)};
 }
 
 // A mailbox slot is free when its next operation begins: nobody waits for it.
-StageWaits stages_of(const CudaWaitTotals (&stages)[CudaWaitTable::kStages]) {
-  const auto of = [&](device::Stage stage) { return totals_of(stages[CudaWaitTable::index(stage)]); };
+StageWaits stages_of(const CudaWaitTotals (&stages)[CudaWaitTable::kStages], double ns_per_cycle) {
+  const auto of = [&](device::Stage stage) { return totals_of(stages[CudaWaitTable::index(stage)], ns_per_cycle); };
   return {.slot = {},
           .exchange = of(device::Stage::exchange),
           .arrival = of(device::Stage::arrival),
@@ -40,8 +41,12 @@ void add(StageWaits& sum, const StageWaits& more) {
 }  // namespace
 
 WaitStatistics statistics_of(const CudaWaitTable& table, int num_ranks) {
-  WaitStatistics statistics{.all = stages_of(table.all), .peers = {}};
-  for (int rank = 0; rank < num_ranks; ++rank) statistics.peers.push_back(stages_of(table.peers[rank]));
+  const auto& [ns, cycles] = table.rate;
+  const double ns_per_cycle = cycles > 0 ? static_cast<double>(ns) / static_cast<double>(cycles) : 0;
+  WaitStatistics statistics{.all = stages_of(table.all, ns_per_cycle), .peers = {}};
+  for (int rank = 0; rank < num_ranks; ++rank) {
+    statistics.peers.push_back(stages_of(table.peers[rank], ns_per_cycle));
+  }
   return statistics;
 }
 

@@ -174,6 +174,9 @@ TEST_F(CudaTimes, ALateRankIsChargedAtTheOthersAndNobodyElseIs) {
                         const std::int64_t hidden = scenario_.options.hidden;
                         Start start(rank, scenario_, plain);
                         Group group(rank, Start::options_of(scenario_));
+                        expect_error(place, ErrorCode::unsupported, {"set_wait_statistics(true)"},
+                                     [&] { static_cast<void>(group.wait_statistics()); });
+                        group.set_wait_statistics(true);
                         const PlainInput input(rank.device(), plain, rank.index());
                         const WaitStatistics none = group.wait_statistics();
                         place.equal(none.peers.size(), std::size_t{kRanks}, "peers");
@@ -216,6 +219,7 @@ TEST_F(CudaTimes, AreReadWhileTheOthersWaitForTheReader) {
                         void* copy = nullptr;  // pinned: the host does not wait for it; unpinning would
                         check(cudaHostAlloc(&copy, 64, cudaHostAllocDefault));
                         Group group(rank, scenario_.options);
+                        group.set_wait_statistics(true);
                         const PlainInput input(rank.device(), plain, rank.index());
                         for (int i = 0; i < 20; ++i) {
                           const bool reads = rank.index() == i % kRanks;

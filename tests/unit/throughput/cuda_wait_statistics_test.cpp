@@ -15,9 +15,10 @@ using std::chrono::nanoseconds;
 // Every number of a table is another one.
 CudaWaitTable numbered(std::uint64_t first) {
   CudaWaitTable table;
+  table.rate = {.ns = 1, .cycles = 1};
   const auto number = [&](CudaWaitTotals(&stages)[CudaWaitTable::kStages]) {
     for (CudaWaitTotals& totals : stages) {
-      totals = {.count = first, .total_ns = first + 1, .longest_ns = first + 2};
+      totals = {.count = first, .total = first + 1, .longest = first + 2};
       first += 3;
     }
   };
@@ -43,6 +44,17 @@ TEST(CudaWaitStatistics, EachNumberIsAtItsPeerAndStage) {
       first += 3;
     }
   }
+}
+
+TEST(CudaWaitStatistics, CyclesBecomeNanoseconds) {
+  CudaWaitTable table = numbered(100);
+  table.rate = {.ns = 500, .cycles = 1000};
+  const WaitStatistics statistics = statistics_of(table, 1);
+  EXPECT_EQ(statistics.all.exchange.count, 100U);
+  EXPECT_EQ(statistics.all.exchange.total, nanoseconds(50));
+  EXPECT_EQ(statistics.all.exchange.longest, nanoseconds(51));
+  table.rate = {};  // nothing has run
+  EXPECT_EQ(statistics_of(table, 1).all.exchange.total, nanoseconds(0));
 }
 
 TEST(CudaWaitStatistics, SumsAddTotalsAndKeepTheLongest) {
