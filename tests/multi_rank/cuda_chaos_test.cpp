@@ -256,7 +256,11 @@ TEST_F(CudaChaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
   std::printf("seeds from %llu, %llu faults\n", static_cast<unsigned long long>(first),
               static_cast<unsigned long long>(cases));
   Outcomes outcomes{};
-  for (std::uint64_t seed = first; seed < first + cases; ++seed) ASSERT_EQ(run_case(Case(seed), outcomes), "");
+  for (std::uint64_t seed = first; seed < first + cases; ++seed) {
+    ASSERT_EQ(run_case(Case(seed), outcomes), "");
+    if ((seed - first) % 10 == 9) std::printf("%llu faults\n", static_cast<unsigned long long>(seed - first + 1));
+    std::fflush(stdout);
+  }
   std::printf("deadline of the stopped: %lld s\n", static_cast<long long>(kDeadline.count()));
   for (std::size_t fault = 0; fault < outcomes.size(); ++fault) {
     const Outcome& outcome = outcomes[fault];
