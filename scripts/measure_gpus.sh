@@ -8,7 +8,7 @@ usage: scripts/measure_gpus.sh [--quick] FOLDER [BINARIES]
 
 Tests and measures what build/cuda holds (or the folder BINARIES, which has railyard and the tests side by side) on all
 GPUs of this machine, a rank each, in under ten minutes: the property suite as threads and as processes, 100000
-operations with random delays, faults of processes, links, and dispatch and combine over tokens and SMs, uniform and
+operations with random delays, recoveries, waits and traces, faults of processes, links, and dispatch and combine over tokens and SMs, uniform and
 Zipf, beside NCCL where it is installed. Logs and JSON go to FOLDER; a line per step says how it ended. Build first:
   cmake --preset cuda -DRAILYARD_BUILD_TESTS=ON && cmake --build build/cuda
 
@@ -31,7 +31,7 @@ if [ $# -eq 2 ]; then
 else
   railyard=$build/railyard tests=$build/tests/multi_rank
 fi
-for program in "$railyard" "$tests"/{property_test,cuda_test,cuda_chaos_test}; do
+for program in "$railyard" "$tests"/{property_test,cuda_test,cuda_recovery_test,cuda_times_test,cuda_chaos_test}; do
   [ -x "$program" ] || { echo "error: $program is not there: build it, or name the folder of the programs" >&2; exit 2; }
 done
 gpus=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')
@@ -61,6 +61,8 @@ step doctor 30 "$railyard" doctor
 step property-threads 90 RAILYARD_TEST_BACKEND=cuda-threads RAILYARD_TEST_CASES=$cases "$tests/property_test"
 step gpu-threads 60 RAILYARD_TEST_OPERATIONS=$operations "$tests/cuda_test"
 step property-processes 100 RAILYARD_TEST_BACKEND=cuda-processes RAILYARD_TEST_CASES=$processes "$tests/property_test"
+step recovery 60 RAILYARD_TEST_BACKEND=cuda-threads "$tests/cuda_recovery_test"
+step times 60 RAILYARD_TEST_BACKEND=cuda-threads "$tests/cuda_times_test"
 step faults 90 RAILYARD_TEST_CASES=$faults "$tests/cuda_chaos_test"
 step link 40 "$railyard" bench link --device cuda --iterations 20 --json "$folder/link.json"
 bench bf16 80 --tokens "$tokens" --sms 16
