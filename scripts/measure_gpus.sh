@@ -8,8 +8,9 @@ usage: scripts/measure_gpus.sh [--quick] FOLDER [BINARIES]
 
 Tests and measures what build/cuda holds (or the folder BINARIES, which has railyard and the tests side by side) on all
 GPUs of this machine, a rank each, in under ten minutes: the property suite as threads and as processes, 100000
-operations with random delays, recoveries, waits and traces, faults of processes, links, and dispatch and combine over tokens and SMs, uniform and
-Zipf, beside NCCL where it is installed. Logs and JSON go to FOLDER; a line per step says how it ended. Build first:
+operations with random delays, recoveries, waits and traces, faults of processes, links, and dispatch and combine over
+tokens and SMs, uniform and Zipf, beside NCCL where it is installed. Logs and JSON go to FOLDER; a line per step says how
+it ended. Build first:
   cmake --preset cuda -DRAILYARD_BUILD_TESTS=ON && cmake --build build/cuda
 
   --quick   a fifth of the cases, 4096 tokens only
