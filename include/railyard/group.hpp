@@ -57,7 +57,7 @@ struct GroupOptions {
   std::optional<GpuHandles> gpu_handles = {};
   /// Deadline of every wait. 0: the world's. A tenth of it without progress logs a warning naming the missing peers.
   std::chrono::nanoseconds timeout{0};
-  /// When a deadline passes. On CUDA `error` alone.
+  /// When a deadline passes.
   TimeoutPolicy on_timeout = TimeoutPolicy::error;
   /// For the library's tests.
   const TestHooks* testing = nullptr;
