@@ -95,7 +95,8 @@ struct GroupStatistics {
 /// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
 /// what was leased before stays readable, and a new group on the same world works as long as no process has gone. What
 /// the interrupted operation would have written is undefined. `recover` makes a suspended group work again.
-/// Destroying a group is local and never waits. Leases, routes and tensors may outlive it.
+/// Destroying a group is local and never waits (with RAILYARD_TRACE on CUDA: up to 200 ms for the GPU's clock). Leases,
+/// routes and tensors may outlive it.
 class RAILYARD_API Group {
  public:
   /// Collective. Throws RY-INVALID-ARGUMENT, RY-UNSUPPORTED (what the device or its backend cannot do, SMs that others
@@ -181,7 +182,8 @@ class RAILYARD_API Group {
   [[nodiscard]] Recovery last_recovery() const;
   /// Local. Whether operations would be refused. In a group with TimeoutPolicy::mask an operation calls `recover` first
   /// then (receive parts and `allocate` do not), and runs if the ranks are aligned: each calls the operation that no
-  /// rank has finished, again or for the first time. If they are not, it throws RY-OPERATION-MISMATCH on every rank,
+  /// rank has finished, again or for the first time. If they are not, it throws RY-OPERATION-MISMATCH on every rank
+  /// (on CUDA also on a rank whose earlier calls came to nothing after they had returned, if no error has said so),
   /// has sent nothing, and the group works: see last_recovery(). Operations along a route of before are refused after
   /// the recovery: begin again with their dispatch. While send parts of before are held it throws RY-SUSPENDED: drop
   /// them.

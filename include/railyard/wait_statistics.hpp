@@ -38,7 +38,8 @@ struct StageWaits {
 /// that are missing, after a while with pauses of up to a millisecond. What it oversleeps is the peer's too. Nothing is
 /// said of a peer's reasons: it may itself have waited for a third.
 ///
-/// On CUDA the waits are those of the kernels' first blocks, which look all the time, at all peers at once. A peer's
+/// On CUDA the waits are those of the kernels' first blocks, which look all the time, at all peers at once
+/// (beyond 16 ranks at some after others: a late one may hide another). A peer's
 /// part of an exchange is its counts, where there are any; `slot` is not waited for. Each operation measures in cycles
 /// of its SM; what the group's dispatches took by the GPU's clock as well says how long a cycle is, on average. Sums
 /// are added when an operation ends, also one that gave up; one that is ending may be in some of the numbers only.

@@ -116,7 +116,8 @@ class CudaGroup final : public GroupState {
     if (cuda_trace_) end_trace();
     api::release_retired_cuda_engines();
     if (!order_.has_ended()) {
-      engine_->end_with(*bootstrap_->abort_flag());  // which a departure raises too
+      // What still runs hears of members that leave, or recover, and of nobody else.
+      std::ranges::move(membership_.hand_over_watches(), std::back_inserter(engine_->abort_watches));
       api::retire(order_.latest(), engine_, std::move(reservation_));
     }
   }
@@ -219,6 +220,9 @@ class CudaGroup final : public GroupState {
     engine_->abort();
     const auto deadline = std::chrono::steady_clock::now() + timeout_;
     while (!order_.has_ended()) {
+      if (const bootstrap::AbortFlag* const flag = raised_flag()) {
+        throw Error(ErrorCode::aborted, diagnostics::format("rank {}: recover: {}", rank, flag->reason()));
+      }
       if (std::chrono::steady_clock::now() > deadline) {
         throw Error(ErrorCode::timeout,
                     diagnostics::format("rank {}: recover: the group's latest operation has not ended on cuda:{}; what "
@@ -227,6 +231,7 @@ class CudaGroup final : public GroupState {
       }
       std::this_thread::yield();
     }
+    lost_ = lost_ || order_.has_lost(*engine_->resources);
     const throughput::CudaOperations::Finished finished = engine_->operations->close();
     return {.next_epoch = engine_->first_epoch + std::max(finished.dispatches, finished.combines) + 1,
             .next_route = engine_->operations->next_route(),
@@ -316,10 +321,12 @@ class CudaGroup final : public GroupState {
   bool enter(Stream stream) {
     symmetric_memory::release_from_graphs();
     if (cuda_trace_) cuda_trace_->drain();
-    return order_.enter(stream, timeout_);
+    const bool forever = options.on_timeout == TimeoutPolicy::wait;
+    return order_.enter(stream, forever ? std::chrono::nanoseconds::max() : timeout_,
+                        [this] { return raised_flag() != nullptr; });
   }
 
-  void leave(Stream stream, throughput::CudaCompletion& completion) {
+  void leave(Stream stream, const std::shared_ptr<throughput::CudaCompletion>& completion) {
     order_.leave(stream, completion, engine_->resources);
   }
 
@@ -377,10 +384,10 @@ class CudaGroup final : public GroupState {
     try {
       engine_->operations->add_load(operation);
     } catch (...) {
-      leave(Stream(operation.launch.stream), *operation.completion);  // the dispatch itself runs
+      leave(Stream(operation.launch.stream), operation.completion);  // the dispatch itself runs
       throw;
     }
-    leave(Stream(operation.launch.stream), *operation.completion);
+    leave(Stream(operation.launch.stream), operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
     account(*operation.completion, state.completion, operation.launch.rows.bytes > 0 ? row_bytes_of(operation) : 0);
   }
@@ -418,7 +425,7 @@ class CudaGroup final : public GroupState {
     throughput::CudaCombineOperation& operation = combines_[slot];
     log(operation.descriptor);
     statistics_.bytes_copied += engine_->operations->launch(operation);
-    leave(Stream(operation.launch.stream), *operation.completion);
+    leave(Stream(operation.launch.stream), operation.completion);
     const auto& state = static_cast<const throughput::CudaRouteState&>(*operation.route.state());
     account(*operation.completion, state.completion,
             static_cast<std::uint64_t>(options.hidden) * size_of(operation.launch.y_dtype));
@@ -518,6 +525,15 @@ class CudaGroup final : public GroupState {
     engine_->heap->prepare_growth(*members_, bytes, timeout_);
   }
 
+  bool take_lost() override { return std::exchange(lost_, false); }
+
+  [[nodiscard]] const bootstrap::AbortFlag* raised_flag() const {
+    for (const bootstrap::AbortFlag* const flag : {abort_.get(), world_abort_.get()}) {
+      if (flag->raised()) return flag;
+    }
+    return nullptr;
+  }
+
   std::string device_failure() override {
     for (const std::weak_ptr<throughput::CudaResources>& earlier : earlier_) {
       const auto resources = earlier.lock();
@@ -557,6 +573,7 @@ class CudaGroup final : public GroupState {
   std::vector<throughput::CudaDispatchOperation> dispatches_;  // by slot
   std::vector<throughput::CudaCombineOperation> combines_;
   api::CudaOrder order_;
+  bool lost_ = false;  // operations of before a recovery, and the caller has not been told
   std::deque<Uncounted> uncounted_;
 };
 

@@ -43,7 +43,7 @@ void CudaOrder::check_device_of([[maybe_unused]] Stream stream) const {
 #endif
 }
 
-bool CudaOrder::enter(Stream stream, std::chrono::nanoseconds timeout) {
+bool CudaOrder::enter(Stream stream, std::chrono::nanoseconds timeout, const std::function<bool()>& is_over) {
   check_stream(stream);
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   unsigned long long capture = 0;
@@ -55,22 +55,23 @@ bool CudaOrder::enter(Stream stream, std::chrono::nanoseconds timeout) {
   capture_ = capturing ? capture : 0;
   if (!capturing) {
     check_device_of(stream);  // CUDA does not answer about a stream that is captured
-    bound_run_ahead(timeout);
+    bound_run_ahead(timeout, is_over);
   }
   return capturing;
 }
 
 // Ranks that share a context share its queue of launches. A thread that finds it full waits in the driver, and keeps
 // the others of the context from submitting what its own kernels wait for.
-void CudaOrder::bound_run_ahead(std::chrono::nanoseconds timeout) {
+void CudaOrder::bound_run_ahead(std::chrono::nanoseconds timeout, const std::function<bool()>& is_over) {
   if (ranks_here_ == 1 || ahead_.size() < kRunAhead) return;
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
-  while (cudaEventQuery(ahead_.front().get()) == cudaErrorNotReady) {
-    if (std::chrono::steady_clock::now() > deadline) {
-      throw Error(ErrorCode::timeout,
-                  diagnostics::format("rank {}: the operation of {} calls before has not ended on cuda:{}, which {} "
-                                      "ranks of this process share; what it waits for on its stream must run first",
-                                      rank_, kRunAhead, device_, ranks_here_));
+  const auto start = std::chrono::steady_clock::now();
+  while (cudaEventQuery(ahead_.front().get()) == cudaErrorNotReady && !is_over()) {
+    if (std::chrono::steady_clock::now() - start > timeout) {
+      throw Error(
+          ErrorCode::timeout,
+          diagnostics::format("rank {}: the operation of {} calls before has not ended on cuda:{}, which {} "
+                              "ranks of this process share; peers, or other work on its stream, must come first",
+                              rank_, kRunAhead, device_, ranks_here_));
     }
     std::this_thread::yield();
   }
@@ -87,11 +88,12 @@ void CudaOrder::follow(Stream stream) const {
   }
 }
 
-void CudaOrder::leave(Stream stream, throughput::CudaCompletion& completion,
+void CudaOrder::leave(Stream stream, const std::shared_ptr<throughput::CudaCompletion>& completion,
                       const std::shared_ptr<throughput::CudaResources>& resources) {
-  completion.launched(native(stream), capture_ != 0);
+  completion->launched(native(stream), capture_ != 0);
   if (capture_ == 0) {
-    latest_ = completion.event();
+    latest_ = completion->event();
+    latest_completion_ = completion;
     latest_on_ = stream;
     if (ranks_here_ > 1) ahead_.push_back(latest_);
     return;
@@ -112,8 +114,14 @@ void CudaOrder::join(Stream received_on, const throughput::CudaCompletion& compl
 
 bool CudaOrder::has_ended() const { return !latest_ || cudaEventQuery(latest_.get()) != cudaErrorNotReady; }
 
+// What fails once fails ever after: the latest tells of all.
+bool CudaOrder::has_lost(const throughput::CudaResources& resources) const {
+  return latest_completion_ && latest_completion_->has_failed() && !resources.has_told();
+}
+
 void CudaOrder::reset() noexcept {
   latest_.reset();
+  latest_completion_.reset();
   ahead_.clear();
   captured_end_.reset();
 }

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <functional>
 #include <memory>
 
 struct CUevent_st;
@@ -28,12 +29,13 @@ class CudaOrder {
   /// Refuses a stream that orders other ranks' kernels too: RY-INVALID-ARGUMENT.
   void check_stream(Stream stream) const;
   /// Begins an operation: refuses its stream (as above, one of another device, one whose capture is broken), or waits
-  /// up to `timeout` for an operation long before it (RY-TIMEOUT). Returns whether the stream is being captured.
-  [[nodiscard]] bool enter(Stream stream, std::chrono::nanoseconds timeout);
+  /// up to `timeout` for an operation long before it (RY-TIMEOUT), or until `is_over()`. Returns whether the stream is
+  /// being captured.
+  [[nodiscard]] bool enter(Stream stream, std::chrono::nanoseconds timeout, const std::function<bool()>& is_over);
   /// Later work on the operation's stream comes after the operation before.
   void follow(Stream stream) const;
   /// The operation was submitted just now. Throws RY-UNSUPPORTED if CUDA refuses an event.
-  void leave(Stream stream, throughput::CudaCompletion& completion,
+  void leave(Stream stream, const std::shared_ptr<throughput::CudaCompletion>& completion,
              const std::shared_ptr<throughput::CudaResources>& resources);
   /// Later work on the receive part's stream comes after the operation.
   void join(Stream received_on, const throughput::CudaCompletion& completion) const;
@@ -41,18 +43,21 @@ class CudaOrder {
   [[nodiscard]] bool is_capturing() const noexcept { return capture_ != 0; }
   /// Whether the latest operation outside captures has ended, and its event; null before the first.
   [[nodiscard]] bool has_ended() const;
+  /// Once that has ended: whether it came to nothing, and the caller has got no error that says so.
+  [[nodiscard]] bool has_lost(const throughput::CudaResources& resources) const;
   [[nodiscard]] const std::shared_ptr<CUevent_st>& latest() const noexcept { return latest_; }
   /// Everything has ended: what comes follows nothing.
   void reset() noexcept;
 
  private:
-  void bound_run_ahead(std::chrono::nanoseconds timeout);
+  void bound_run_ahead(std::chrono::nanoseconds timeout, const std::function<bool()>& is_over);
   void check_device_of(Stream stream) const;
 
   const int rank_;
   const int device_;
   std::ptrdiff_t ranks_here_ = 1;
   std::shared_ptr<CUevent_st> latest_;
+  std::shared_ptr<throughput::CudaCompletion> latest_completion_;
   Stream latest_on_;
   std::deque<std::shared_ptr<CUevent_st>> ahead_;  // ends of the latest operations, where ranks share the GPU
   unsigned long long capture_ = 0;                 // of the operation under way; 0: none

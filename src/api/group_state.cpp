@@ -69,15 +69,25 @@ void GroupState::prepare_operation() {
                               "them, and begin again with the first of them",
                               rank, held_parts_));
     }
-    const Recovery recovery = recover();
-    if (!recovery.aligned) {
+    const Recovery recovery = go_on(false);
+    const bool lost = take_lost();
+    if (!recovery.aligned || lost) {
       throw Error(ErrorCode::operation_mismatch,
-                  diagnostics::format("rank {}: the group has recovered, but not every rank had finished the same "
-                                      "operations: all had finished {} dispatches and {} combines; go on from there",
-                                      rank, recovery.dispatches, recovery.combines));
+                  diagnostics::format("rank {}: the group has recovered, but {}: all had finished {} dispatches and {} "
+                                      "combines; go on from there",
+                                      rank,
+                                      lost ? "operations that this rank had called were lost"
+                                           : "not every rank had finished the same operations",
+                                      recovery.dispatches, recovery.combines));
     }
   }
   check_active();
+}
+
+Recovery GroupState::recover() {
+  const Recovery recovery = go_on(false);
+  static_cast<void>(take_lost());  // whoever calls this knows
+  return recovery;
 }
 
 Recovery GroupState::rejoin() {

@@ -49,7 +49,7 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   [[nodiscard]] bool is_suspended();
   [[nodiscard]] const Recovery& last_recovery() const noexcept { return last_recovery_; }
   /// Group::recover.
-  Recovery recover() { return go_on(false); }
+  Recovery recover();
   /// Group::rejoin.
   Recovery rejoin();
   [[nodiscard]] std::vector<int> masked_ranks() const { return membership_.masked(); }
@@ -94,6 +94,8 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   }
   /// For Group::grow_heap; collective where peers map what was taken.
   virtual void prepare_growth(std::size_t bytes) { heap().prepare_growth(bytes); }
+  /// Whether a recovery found operations whose calls had returned and which came to nothing, and no error said so yet.
+  [[nodiscard]] virtual bool take_lost() { return false; }
   /// Why the device has suspended the group, or nothing.
   [[nodiscard]] virtual std::string device_failure() { return {}; }
   [[nodiscard]] virtual symmetric_memory::Heap& heap() const noexcept = 0;

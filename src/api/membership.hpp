@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace railyard::api {
@@ -42,6 +43,8 @@ class Membership {
   void watch(const std::shared_ptr<bootstrap::AbortFlag>& end,
              const std::shared_ptr<bootstrap::AbortFlag>& world_abort);
   void stop_watching() { watches_.clear(); }
+  /// What watches, for somebody who outlives this.
+  [[nodiscard]] std::vector<std::shared_ptr<void>> hand_over_watches() { return std::exchange(watches_, {}); }
 
   struct Decision {
     Standing agreed;

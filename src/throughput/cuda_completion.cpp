@@ -44,8 +44,11 @@ void CudaCompletion::synchronize() const {
   refuse_captured();
   const device::UseDevice current(resources_->device);
   device::require_cuda(cudaEventSynchronize(event_.get()), "an operation's end");
-  const bool failed = (combine_ ? slot_->combine.wait_code : slot_->dispatch.wait_code) != 0;
-  if (failed) throw resources_->failure_of(combine_, combine_ ? slot_->combine.epoch : slot_->dispatch.epoch);
+  if (has_failed()) throw resources_->failure_of(combine_, combine_ ? slot_->combine.epoch : slot_->dispatch.epoch);
+}
+
+bool CudaCompletion::has_failed() const noexcept {
+  return (combine_ ? slot_->combine.wait_code : slot_->dispatch.wait_code) != 0;
 }
 
 const Status& CudaCompletion::status() const {

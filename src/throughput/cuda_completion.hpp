@@ -30,6 +30,8 @@ class CudaCompletion final : public Completion {
   [[nodiscard]] const std::shared_ptr<CUevent_st>& event() const noexcept { return event_; }
 
   [[nodiscard]] CudaResultSlot& slot() const noexcept { return *slot_; }
+  /// Once it has ended, outside captures: whether its group had failed.
+  [[nodiscard]] bool has_failed() const noexcept;
   [[nodiscard]] CudaResources& resources() const noexcept { return *resources_; }
   [[nodiscard]] bool captured() const noexcept { return captured_; }
 

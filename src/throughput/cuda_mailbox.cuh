@@ -49,7 +49,7 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 /// All threads of the block. Waits for those of `num_words` words of every member that `is_needed(source, word)`, into
 /// `words` [ranks, num_words]; of the others they are zeros. Compares descriptors. False, in all threads, if the group
 /// has failed. If timed, block 0 notes how long it waited for each source's last word, which comes with the others or
-/// after them.
+/// after them; a thread that waits for several words (more than 16 ranks) begins its later waits later.
 template <bool kTimed, class IsNeeded>
 __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
                                                std::uint32_t slot, int num_words, std::uint32_t descriptor,

@@ -129,7 +129,7 @@ CudaOperations::CudaOperations(const CudaOperationsOptions& options,
                                    .max_tokens = options.group->max_tokens,
                                    .max_top_k = options.group->max_top_k,
                                    .num_slots = options.group->max_in_flight})),
-      next_route_id_(options.first_route) {
+      latest_route_id_(options.first_route) {
   memory_ = heap_->own().allocate(layout_.bytes);
   if (!memory_ || memory_.state()->offset() != 0) {
     throw Error(ErrorCode::heap_exhausted, diagnostics::format("a heap of {} bytes has no room for the group's own {}",
@@ -208,7 +208,7 @@ CudaRouteState* CudaOperations::make_route(const DispatchRequest& request, Strea
   Lease memory = route_memory(layout.bytes, stream);
   std::byte* const base = memory.state()->data();
   CudaRouteState* const state = routes_->take();
-  state->id = next_route_id_ + 1;
+  state->id = latest_route_id_ + 1;
   state->layout = Layout::rank_major;
   state->alignment = 1;
   state->entries.width = top_k;
@@ -355,7 +355,7 @@ void CudaOperations::place_results(const DispatchRequest& request, const routing
 
 void CudaOperations::launch(CudaDispatchOperation& operation) {
   launch_dispatch(operation.launch);
-  if (operation.launch.operation != CudaOperation::routed_dispatch) ++next_route_id_;
+  if (operation.launch.operation != CudaOperation::routed_dispatch) ++latest_route_id_;
 }
 
 void CudaOperations::add_load(const CudaDispatchOperation& operation) {

@@ -83,7 +83,8 @@ class CudaOperations {
   [[nodiscard]] Finished close();
   /// Whether later operations say whom they waited for.
   void set_timed(bool timed) noexcept { timed_ = timed; }
-  [[nodiscard]] std::uint64_t next_route() const noexcept { return next_route_id_; }
+  /// Larger than the number of every route so far.
+  [[nodiscard]] std::uint64_t next_route() const noexcept { return latest_route_id_ + 1; }
   /// In device memory.
   [[nodiscard]] const CudaWaitTable* wait_table() const noexcept { return &group_.state->waits; }
 
@@ -107,7 +108,7 @@ class CudaOperations {
   Lease memory_;  // at offset 0 of every heap: its first block
   CudaGroup group_;
   CudaPlacement device_placement_;
-  std::uint64_t next_route_id_ = 0;
+  std::uint64_t latest_route_id_ = 0;
   bool timed_ = false;
 };
 

@@ -111,6 +111,7 @@ std::string CudaResources::abort_reason() const {
 }
 
 Error CudaResources::failure_of(bool combine, std::uint64_t epoch) const {
+  told_.store(true, std::memory_order_relaxed);
   const std::string text = failure();
   const bool same_kind = (report_->operation == device::Operation::combine) == combine;
   if (text.empty() || !same_kind || report_->epoch != epoch) {

@@ -11,6 +11,7 @@
 #include <railyard/error.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -57,6 +58,8 @@ class CudaResources {
   void forget_refusal() noexcept;
   /// The same as `failure`, as an error, for the operation with this epoch; RY-SUSPENDED if an earlier one failed.
   [[nodiscard]] Error failure_of(bool combine, std::uint64_t epoch) const;
+  /// Whether failure_of has been called.
+  [[nodiscard]] bool has_told() const noexcept { return told_.load(std::memory_order_relaxed); }
 
  private:
   void add_slots(std::size_t count);
@@ -68,6 +71,7 @@ class CudaResources {
   std::vector<std::shared_ptr<void>> pinned_;
   CudaHostControl* control_ = nullptr;
   CudaWaitReport* report_ = nullptr;
+  mutable std::atomic<bool> told_{false};
   std::mutex mutex_;
   std::vector<CudaResultSlot*> idle_;
   std::size_t num_slots_ = 0;

@@ -118,6 +118,57 @@ TEST_F(CudaRecovery, OutputsAreKeptAndGraphsOfBeforeAreRefused) {
             "");
 }
 
+TEST_F(CudaRecovery, TheLatestRouteOfBeforeIsRefused) {
+  const PlainRound left = without({2});
+  EXPECT_EQ(run_ranks(kRanks,
+                      [&](Rank& rank, const Place& place) {
+                        const Stream stream = backend().stream(rank.device());
+                        Group group(rank, scenario_.options);
+                        const PlainInput input(rank.device(), plain_, rank.index());
+                        const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options, stream);
+                        got.check();
+                        const std::int64_t tokens = plain_.round.rows[static_cast<std::size_t>(rank.index())];
+                        const std::int64_t hidden = scenario_.options.hidden;
+                        const Buffer out(rank.device(), static_cast<std::size_t>(tokens * hidden) * 2);
+                        const TensorView view(out.data(), DType::bf16, {tokens, hidden}, rank.device());
+                        rank.barrier();
+                        if (rank.index() == 2) return;
+                        go_on(place, group, {2});
+                        expect_error(place, ErrorCode::invalid_argument, {"before the group recovered"},
+                                     [&] { static_cast<void>(group.combine(got.rows, got.route, view, {}, stream)); });
+                        round(place.at("without 2"), group, rank, left);
+                      }),
+            "");
+}
+
+// Calls return before a kernel has run: whoever was ahead of the others is told what was lost, and does it again.
+TEST_F(CudaRecovery, PolicyMaskTellsWhatWasLost) {
+  scenario_.options.on_timeout = TimeoutPolicy::mask;
+  const PlainRound left = without({3});
+  EXPECT_EQ(run_ranks(kRanks,
+                      [&](Rank& rank, const Place& place) {
+                        const Stream stream = backend().stream(rank.device());
+                        Group group(rank, scenario_.options);
+                        round(place, group, rank, plain_);
+                        group.set_timeout(kRollCall);
+                        const PlainInput input(rank.device(), plain_, rank.index());
+                        const auto dispatch = [&] {
+                          static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options, stream));
+                        };
+                        rank.barrier();
+                        if (rank.index() == 3) return;
+                        if (rank.index() == 0) dispatch();  // and does not look what comes of it
+                        while (!group.is_suspended()) std::this_thread::sleep_for(10ms);
+                        if (rank.index() == 0) {
+                          expect_error(place, ErrorCode::operation_mismatch, {"were lost", "1 dispatches"}, dispatch);
+                        }
+                        round(place.at("again"), group, rank, left);
+                        place.require(group.masked_ranks() == Ranks{3}, "rank 3 is not masked");
+                        place.equal(std::uint64_t{1}, group.last_recovery().dispatches, "dispatches of before");
+                      }),
+            "");
+}
+
 TEST_F(CudaRecovery, AKernelThatComesTooLateHarmsNobodyAndItsRankJoinsAgain) {
   const PlainRound left = without({1});
   EXPECT_EQ(run_ranks(kRanks,

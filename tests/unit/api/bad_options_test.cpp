@@ -126,19 +126,6 @@ TEST(BadOptions, BytesNeededThrowsLikeTheConstructor) {
   EXPECT_EQ(report.text(), "");
 }
 
-TEST(BadOptions, PoliciesThatNeedARecoveryAreForTheHost) {
-  Report report;
-  const Place place{&report, "policy"};
-  for (const TimeoutPolicy policy : {TimeoutPolicy::mask, TimeoutPolicy::wait}) {
-    GroupOptions options = valid_options();
-    options.on_timeout = policy;
-    static_cast<void>(Group::bytes_needed(options, 2));
-    expect_error(place, ErrorCode::unsupported, {"on_timeout", std::string(name(policy)), "CUDA"},
-                 [&] { static_cast<void>(Group::bytes_needed(options, 2, Layout::rank_major, DeviceKind::cuda)); });
-  }
-  EXPECT_EQ(report.text(), "");
-}
-
 TEST(BadOptions, BytesNeededGrowsWithWhatItCounts) {
   const std::size_t base = Group::bytes_needed(valid_options(), 2);
   const auto with = [&](const std::function<void(GroupOptions&)>& change) {
