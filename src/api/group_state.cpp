@@ -85,7 +85,7 @@ void GroupState::prepare_operation() {
 }
 
 Recovery GroupState::recover() {
-  const Recovery recovery = go_on(false);
+  Recovery recovery = go_on(false);
   static_cast<void>(take_lost());  // whoever calls this knows
   return recovery;
 }
@@ -108,7 +108,7 @@ Recovery GroupState::go_on(bool joins) {
     const std::shared_ptr<bootstrap::Bootstrap> members = membership_.make_bootstrap(end);
     rebuild(agreed, members);
     members_ = members;
-    const Recovery recovery{
+    Recovery recovery{
         .masked = masked_ranks(), .dispatches = agreed.dispatches, .combines = agreed.combines, .aligned = aligned};
     resume(recovery);
     log_->write(LogLevel::warn, diagnostics::format("rank {}: the group goes on with ranks {}, after epoch {}", rank,
