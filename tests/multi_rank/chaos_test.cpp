@@ -4,6 +4,7 @@
 //   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
 //   RAILYARD_TEST_CASES  how many faults
 #include "api/test_hooks.hpp"
+#include "multi_rank/left_behind.hpp"
 #include "multi_rank/plain.hpp"
 #include "multi_rank/process_world.hpp"
 #include "multi_rank/random.hpp"
@@ -239,18 +240,7 @@ void ChaosRank::check_told(const Error& error) const {
 }
 
 void ChaosRank::go_on(Group& group, const PlainRound& left) {
-  if (is_victim()) {  // it was stopped
-    try {
-      static_cast<void>(group.recover());
-      place_.fail("the others have waited for a stopped rank");
-    } catch (const Error& error) {
-      // It may come when they have left.
-      place_.require(error.code() == ErrorCode::masked || error.code() == ErrorCode::no_majority ||
-                         error.code() == ErrorCode::aborted,
-                     error.what());
-    }
-    return;
-  }
+  if (is_victim()) return expect_left_behind(place_, group);  // it was stopped
   if (chaos_.fault == Fault::stopped) group.set_timeout(kRollCall);
   const Recovery recovery = group.recover();
   Shared::raise_to(shared_.recovered_ns, now_ns() - shared_.fault_ns.load());

@@ -5,6 +5,7 @@
 //   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
 //   RAILYARD_TEST_CASES  how many faults
 #include "multi_rank/backend.hpp"
+#include "multi_rank/left_behind.hpp"
 #include "multi_rank/plain.hpp"
 #include "multi_rank/process_world.hpp"
 #include "multi_rank/random.hpp"
@@ -174,18 +175,7 @@ void check_survivor(const Error& error, const Case& chaos, Shared& shared, const
 /// Survivors without the victim; a stopped victim that comes back is told.
 void go_on(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const PlainRound& left,
            Shared& shared, const Place& place) {
-  if (rank.index() == chaos.victim) {
-    try {
-      static_cast<void>(group.recover());
-      place.fail("the others have waited for a stopped rank");
-    } catch (const Error& error) {
-      // It may come when they have left.
-      place.require(error.code() == ErrorCode::masked || error.code() == ErrorCode::no_majority ||
-                        error.code() == ErrorCode::aborted,
-                    error.what());
-    }
-    return;
-  }
+  if (rank.index() == chaos.victim) return expect_left_behind(place, group);  // it was stopped
   if (chaos.fault == Fault::stopped) group.set_timeout(kRollCall);
   const Recovery recovery = group.recover();
   Shared::raise_to(shared.recovered_ns, now_ns() - shared.fault_ns.load());
