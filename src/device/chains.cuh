@@ -5,6 +5,7 @@
 
 #include "device/bulk_copy.cuh"
 #include "device/clock.cuh"
+#include "device/convert.cuh"
 #include "device/memory.cuh"
 #include "device/wait.cuh"
 
@@ -12,17 +13,18 @@
 
 namespace railyard::device {
 
-/// Chain 1, bulk write -> peer signal; with it chain 5 for generic writes of the same block. All threads of the block.
-/// wait_group 0 (never .read) makes each issuing thread's bulk stores performed and ordered before what that thread
-/// does next; the CTA barrier brings all threads' writes before the signalling threads; fence.acq_rel.sys is cumulative
-/// over them; the addition comes after. `word_of(peer)` is a 64-bit signal in that peer's memory,
-/// or null for a peer that is not told.
+/// Chain 1, bulk write -> peer signal; with it chain 5 for generic writes of the same threads. The block's threads
+/// [0, num_threads), whole warps. wait_group 0 (never .read) makes each issuing thread's bulk stores performed and
+/// ordered before what that thread does next, in the generic proxy too; the barrier brings all threads' writes before
+/// the signalling threads; fence.acq_rel.sys is cumulative over them; the addition comes after. `word_of(peer)` is a
+/// 64-bit signal in that peer's memory, or null for a peer that is not told.
 template <class WordOf>
-__device__ __forceinline__ void writes_to_peer_signals(int num_peers, std::uint64_t share, WordOf word_of) {
+__device__ __forceinline__ void writes_to_peer_signals(int num_threads, int num_peers, std::uint64_t share,
+                                                       WordOf word_of) {
+  constexpr int kBarrier = 3;
   bulk_wait_written();
-  fence_proxy_async();
   debug_delay();
-  __syncthreads();
+  named_barrier(kBarrier, num_threads);
   const int peer = static_cast<int>(threadIdx.x);
   std::uint64_t* const word = peer < num_peers ? word_of(peer) : nullptr;
   if (word != nullptr) {
@@ -92,7 +94,6 @@ __device__ __forceinline__ void store_word(std::uint64_t* word, std::uint32_t ta
 /// them before the addition. Generic writes of the block are released as well.
 template <class WordOf>
 __device__ __forceinline__ void reads_to_peer_signals(int num_peers, std::uint64_t share, WordOf word_of) {
-  fence_proxy_async();
   debug_delay();
   __syncthreads();
   const int peer = static_cast<int>(threadIdx.x);

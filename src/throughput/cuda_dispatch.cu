@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Dispatch in throughput mode: one kernel for route, exchange, rows and metadata.
 //
-//   roles     sender warps move rows; metadata warps write ids, weights, origins, counts, transfers, the tail
+//   roles     sender warps move rows; metadata warps route, then write ids, weights, origins, counts, transfers, the
+//             tail; each block's clerk does what the others need not wait for: the grant, the result, times
 //   reads     ids, rows, scales and weights of the caller, or an existing route
 //   writes    granted blocks of all ranks, the route, the result
-//   order     ids -> route of the slice -> all slices -> counts (with an early grant) -> everyone's counts and grants
-//             -> rows and metadata -> bulk wait -> CTA barrier -> fence -> arrival signals; block 0 waits for
-//             everyone's
+//   order     grant; ids -> route of the slice -> all slices -> counts -> everyone's counts and grants -> rows and
+//             metadata -> bulk wait -> barrier -> fence -> arrival signals; block 0 waits for everyone's
 //   ends      when all sources' rows are here; block 0 then advances epoch, slot and ticket base
 #include "throughput/cuda_exchange.cuh"
 #include "throughput/cuda_kernels.hpp"
@@ -19,9 +19,10 @@
 namespace railyard::throughput {
 namespace {
 
-enum class WarpRole : std::uint8_t { sender, metadata };
+enum class WarpRole : std::uint8_t { sender, metadata, clerk };
 
 __device__ __forceinline__ WarpRole role_of(const DispatchPlan& plan, int warp) {
+  if (warp == kClerkWarp) return WarpRole::clerk;
   return warp < plan.num_senders ? WarpRole::sender : WarpRole::metadata;
 }
 
@@ -31,18 +32,15 @@ __device__ __forceinline__ int tokens_of(const DispatchLaunch& call) {
   return count == nullptr ? call.num_tokens : max(0, min(*count, call.num_tokens));
 }
 
-/// The warps without rows: from the ids to this block's slice of the route; the grant of the last block's last warp.
-__device__ void begin_operation(const DispatchBlock& block) {
-  if (block.makes_route()) {
-    const RouteTeam team{block.plan().num_senders};
-    if (block.call().placement.num_experts <= kHistogramLimit) {
-      for (int i = team.thread(); i < block.call().placement.num_experts; i += team.warps() * 32) {
-        block.histogram()[i] = 0;
-      }
+/// Metadata warps: from the ids to this block's slice of the route.
+__device__ void begin_route(const DispatchBlock& block) {
+  const RouteTeam team{block.plan().num_senders};
+  if (counts_in_block(block)) {
+    for (int i = team.thread(); i < block.call().placement.num_experts; i += team.warps() * 32) {
+      block.histogram()[i] = 0;
     }
-    if (static_cast<int>(blockIdx.x) < block.plan().num_slices) route_slice(block, team);
   }
-  if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_grant(block);
+  if (block.plan().routes_alone || static_cast<int>(blockIdx.x) < block.plan().num_slices) route_slice(block, team);
 }
 
 /// Block 0, all threads: the operation ended without its peers.
@@ -63,7 +61,7 @@ __device__ void wait_for_arrivals(const DispatchBlock& block) {
   const CudaGroup& group = block.call().group;
   bool arrived = true;
   if constexpr (kTimed) {
-    if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
+    if (threadIdx.x == 0) operation_times().moved = device::cycles();
   }
   if (source < group.num_ranks && group.has(source)) {
     float waited = 0;
@@ -84,14 +82,8 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
                           std::int64_t entry_ns) {
   find_destinations(block);
   const DispatchPlan& plan = block.plan();
-  if (keeps_time()) {
-    if constexpr (kTimed) {
-      if (lane_index() == 0) operation_times().exchanged = device::cycles();
-    }
-    write_result<kTimed>(block,
-                         entry_ns);  // here: the host's memory is far, and at the end everybody would wait for it
-  }
-  switch (role_of(plan, warp_index())) {
+  const WarpRole role = role_of(plan, warp_index());
+  switch (role) {
     case WarpRole::sender:
       if constexpr (kEncode == CudaEncode::copy) {
         send_copies(sender);
@@ -104,10 +96,19 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
       write_metadata(MetadataTeam{block, plan.num_senders}, num_rows);
       break;
     }
+    case WarpRole::clerk:
+      if (!keeps_time()) break;
+      if constexpr (kTimed) {
+        if (lane_index() == 0) operation_times().exchanged = device::cycles();
+      }
+      write_result<kTimed>(block, entry_ns);  // the host's memory is far
+      break;
   }
-  device::writes_to_peer_signals(block.num_ranks(), signal_share(), [&](int peer) {  // pair: dispatch.arrived
-    return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr;
-  });
+  if (role != WarpRole::clerk) {
+    device::writes_to_peer_signals(  // pair: dispatch.arrived
+        kClerkWarp * 32, block.num_ranks(), signal_share(),
+        [&](int peer) { return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr; });
+  }
   if (blockIdx.x == 0) wait_for_arrivals<kTimed>(block);
 }
 
@@ -122,16 +123,23 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
   const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
-  const bool sends = role_of(p.plan, warp_index()) == WarpRole::sender;
+  const WarpRole role = role_of(p.plan, warp_index());
+  const bool sends = role == WarpRole::sender;
   Sender sender{block, warp_index()};
   if (!failed_before) {
     Lookup lookup;
     int first_item = 0;
-    if (sends) {
-      start_sender(sender);
-      if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender);
-    } else {
-      begin_operation(block);
+    switch (role) {
+      case WarpRole::sender:
+        start_sender(sender);
+        if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender);
+        break;
+      case WarpRole::metadata:
+        if (block.makes_route()) begin_route(block);
+        break;
+      case WarpRole::clerk:
+        if (blockIdx.x == gridDim.x - 1) publish_grant(block);
+        break;
     }
     const bool joined = !block.makes_route() || join_slices(block);
     if (joined && sends) {

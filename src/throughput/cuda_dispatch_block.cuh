@@ -63,7 +63,12 @@ struct DispatchBlock {
   [[nodiscard]] __device__ std::int32_t* histogram() const { return at<std::int32_t>(shared, p.plan.shared.histogram); }
 
   [[nodiscard]] __device__ RouteGroup* groups() const {
+    if (p.plan.routes_alone) return at<RouteGroup>(shared, p.plan.shared.groups);
     return at<RouteGroup>(static_cast<std::byte*>(p.call.workspace), p.plan.workspace.groups);
+  }
+  /// Checked ids of the route that is made, [tokens, top_k].
+  [[nodiscard]] __device__ std::int32_t* experts() const {
+    return p.plan.routes_alone ? at<std::int32_t>(shared, p.plan.shared.experts) : p.call.route.experts;
   }
   /// What a slice's block tells the others, see DispatchWorkspace.
   [[nodiscard]] __device__ std::uint64_t* slice_words(int slice) const {

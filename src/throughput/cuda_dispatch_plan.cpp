@@ -4,6 +4,7 @@
 #include "diagnostics/format.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 
 namespace railyard::throughput {
@@ -68,7 +69,7 @@ void plan_quantise(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
   plan.num_stages = 1;
 }
 
-DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts) {
+DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts, int top_k) {
   DispatchShared shared;
   std::size_t end = 0;
   const auto append = [&end](std::size_t count, std::size_t size, std::size_t alignment) {
@@ -88,6 +89,9 @@ DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts) {
   shared.histogram = append(num_experts <= kHistogramLimit ? static_cast<std::size_t>(num_experts) : 0, 4, 4);
   shared.route_masks = append(kRouteBatchWords, 4, 4);
   shared.route_totals = append(ranks, 4, 4);
+  const std::size_t groups = plan.routes_alone ? static_cast<std::size_t>(plan.groups) : 0;
+  shared.groups = append(groups * ranks, sizeof(RouteGroup), 8);
+  shared.experts = append(groups * kTokensPerGroup * static_cast<std::size_t>(top_k), 4, 4);
   shared.slices = append((ranks + kInvalidWords) * static_cast<std::size_t>(plan.num_slices), 4, 4);
   shared.scratch = append(kWarps, 32, 4);
   shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
@@ -125,7 +129,12 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.num_words = makes_route ? static_cast<int>(MailboxWord::counts) + num_ranks : kGrantWords;
   plan.num_lookups = num_ranks <= 32 ? 32 : 64;
   plan.groups = (launch.num_tokens + kTokensPerGroup - 1) / kTokensPerGroup;
-  plan.num_slices = std::min({launch.num_blocks, kMaxSlices, std::max(1, plan.groups)});
+  const auto top_k = static_cast<unsigned>(launch.route.top_k);
+  plan.lanes_per_token = static_cast<int>(std::bit_ceil(top_k));
+  plan.routes_alone =
+      makes_route && plan.groups <= kAloneGroups && plan.groups * kTokensPerGroup * launch.route.top_k <= kAloneIds;
+  plan.is_brief = plan.groups * num_ranks <= launch.num_blocks;
+  plan.num_slices = plan.routes_alone ? 1 : std::min({launch.num_blocks, kMaxSlices, std::max(1, plan.groups)});
   plan.groups_per_slice = std::max(1, (plan.groups + plan.num_slices - 1) / plan.num_slices);
   const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);
   plan.slice_inverse = ((std::uint64_t{1} << 40) + per_slice - 1) / per_slice;
@@ -141,16 +150,16 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
             diagnostics::format("{} tokens of {} segments", launch.num_tokens, plan.num_segments));
   }
   if (plan.num_senders > 0) {
-    require(launch.num_senders < kWarps && launch.num_stages <= kMaxStages, ErrorCode::invalid_argument,
+    require(launch.num_senders < kClerkWarp && launch.num_stages <= kMaxStages, ErrorCode::invalid_argument,
             diagnostics::format("{} senders with {} stages; the limits are {} and {}", launch.num_senders,
-                                launch.num_stages, kWarps - 1, kMaxStages));
+                                launch.num_stages, kClerkWarp - 1, kMaxStages));
     if (launch.num_senders > 0) plan.num_senders = launch.num_senders;
     if (launch.num_stages > 1 && launch.rows.encode == CudaEncode::copy) plan.num_stages = launch.num_stages;
   }
-  plan.shared = share(plan, num_ranks, launch.placement.num_experts);
+  plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.route.top_k);
   while (plan.shared.bytes > kSharedLimit && plan.num_senders > 1) {
     --plan.num_senders;
-    plan.shared = share(plan, num_ranks, launch.placement.num_experts);
+    plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.route.top_k);
   }
   require(plan.shared.bytes <= kSharedLimit, ErrorCode::unsupported,
           diagnostics::format("the launch needs {} bytes of shared memory; the limit is {}", plan.shared.bytes,

@@ -10,10 +10,13 @@
 namespace railyard::throughput {
 
 inline constexpr int kWarps = kCudaThreads / 32;
+inline constexpr int kClerkWarp = kWarps - 1;  // grants and results: slow, rare words, for which nobody should wait
 inline constexpr int kTokensPerGroup = 32;
 inline constexpr int kHistogramLimit = 4096;  // experts counted in shared memory; more are counted in place
 inline constexpr int kMaxSlices = 32;         // blocks that route; more would wait longer for each other than they save
 inline constexpr int kRouteBatchWords = 1024;  // (group, destination) bitmasks that a block routes at a time
+inline constexpr int kAloneGroups = 8;         // of tokens, and
+inline constexpr int kAloneIds = 2048;         // of their ids, that every block routes for itself
 inline constexpr std::size_t kSharedLimit = 232448 - 1024;  // dynamic shared memory of a block on sm_90, less static
 
 /// One (group of 32 tokens, destination): who goes there, and how many of the slice's earlier tokens do.
@@ -71,19 +74,24 @@ struct DispatchShared {
   std::uint32_t histogram = 0;     // [experts] int32
   std::uint32_t route_masks = 0;   // [kRouteBatchWords] uint32
   std::uint32_t route_totals = 0;  // [ranks] int32
+  std::uint32_t groups = 0;        // [groups, ranks] RouteGroup, and
+  std::uint32_t experts = 0;       // [groups * kTokensPerGroup, top_k] int32 checked ids, where blocks route alone
   std::uint32_t slices = 0;        // [ranks + kInvalidWords, slices] int32: rows, then rows of all earlier slices
   std::uint32_t scratch = 0;       // [warps, 32] bytes
   std::uint32_t bytes = 0;
 };
 
 struct DispatchPlan {
-  int num_senders = 0;   // warps that move rows; the others write metadata
-  int num_stages = 0;    // of a sender's ring
-  int num_lookups = 0;   // destinations or slots that a sender looks up: 32 or 64
-  int num_segments = 1;  // pieces that a row travels in
-  int num_words = 0;     // of a mailbox that this operation uses
-  int groups = 0;        // of tokens
-  int num_slices = 1;    // the first blocks route one each
+  int num_senders = 0;        // warps that move rows; the others but the clerk write metadata
+  int num_stages = 0;         // of a sender's ring
+  int num_lookups = 0;        // destinations or slots that a sender looks up: 32 or 64
+  int num_segments = 1;       // pieces that a row travels in
+  int num_words = 0;          // of a mailbox that this operation uses
+  int groups = 0;             // of tokens
+  int lanes_per_token = 1;    // a power of two, at least top_k
+  bool routes_alone = false;  // so few tokens that each block routes them all, rather than wait for other blocks
+  bool is_brief = false;  // at most one (group, destination) per block: latencies count, not how much there is to do
+  int num_slices = 1;     // the first blocks route one each
   int groups_per_slice = 0;
   std::uint64_t slice_inverse = 0;  // ceil(2^40 / groups_per_slice)
   bool bulk_rows = false;           // the caller's rows can be read by bulk copies

@@ -136,7 +136,7 @@ struct DispatchLaunch {
   bool timed = false;  // it says whom it waited for: CudaGroupState::waits, CudaGroup::trace
   int num_blocks = 0;  // [1, kCudaMaxBlocks]; more than 64 are slower (docs/measurements)
   // How a block works; 0: the measured default. They change no result.
-  int num_senders = 0;  // warps that move rows, at most 15
+  int num_senders = 0;  // warps that move rows, at most 14
   int num_stages = 0;   // rows in a warp's ring, at most 8
   void* stream = nullptr;
 };

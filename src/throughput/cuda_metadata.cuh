@@ -15,7 +15,7 @@ struct MetadataTeam {
   const DispatchBlock& block;
   int first_warp;  // of this block's metadata warps
 
-  [[nodiscard]] __device__ int warps() const { return kWarps - first_warp; }
+  [[nodiscard]] __device__ int warps() const { return kClerkWarp - first_warp; }
   [[nodiscard]] __device__ int threads() const { return warps() * 32; }
   /// Index of this warp, and of this thread, among those of all blocks; blocks come first, to spread small work.
   [[nodiscard]] __device__ int warp() const {
@@ -30,6 +30,11 @@ struct MetadataTeam {
     return at<std::uint8_t>(block.shared, block.plan().shared.scratch) + warp_index() * 32;
   }
 };
+
+/// A block that counts many rows adds its sums to the destinations' counts; one that counts few adds each.
+__device__ __forceinline__ bool counts_in_block(const DispatchBlock& block) {
+  return block.call().placement.num_experts <= kHistogramLimit && !block.plan().is_brief;
+}
 
 /// The rows of one group of tokens at one destination: consecutive.
 struct GroupRows {
@@ -56,7 +61,8 @@ __device__ __forceinline__ void list_tokens(std::uint8_t* scratch, std::uint32_t
   __syncwarp();
 }
 
-/// One warp: origins, local ids and weights of one group's rows at one destination, coalesced over rows and k.
+/// One warp: origins, local ids and weights of one group's rows at one destination, coalesced over rows and k. Loads go
+/// ahead of stores, a few at a time.
 __device__ inline void write_group(const MetadataTeam& team, int group, int destination) {
   const DispatchBlock& block = team.block;
   const DispatchLaunch& call = block.call();
@@ -69,8 +75,9 @@ __device__ inline void write_group(const MetadataTeam& team, int group, int dest
   const int first_token = group * kTokensPerGroup;
   const int first_expert = __ldg(call.placement.first_expert + destination);
   const int num_local = __ldg(call.placement.first_expert + destination + 1) - first_expert;
+  const std::int32_t* const experts = block.experts();
   const auto local_id = [&](int token, int k) {
-    const int expert = call.route.experts[static_cast<std::size_t>(token) * top_k + k];
+    const int expert = experts[static_cast<std::size_t>(token) * top_k + k];
     const int local = expert - first_expert;
     return expert >= 0 && local >= 0 && local < num_local ? local : -1;
   };
@@ -82,83 +89,123 @@ __device__ inline void write_group(const MetadataTeam& team, int group, int dest
                                                 static_cast<std::uint64_t>(block.rank()) << 32 |
                                                 static_cast<std::uint64_t>(k) << 48;
   }
-  const bool counts_here = call.placement.num_experts <= kHistogramLimit;
+  const bool counts_here = counts_in_block(block);
   const std::uint32_t inverse = (65536U + static_cast<std::uint32_t>(top_k) - 1U) / static_cast<std::uint32_t>(top_k);
   const std::size_t first_value = static_cast<std::size_t>(rows.first) * top_k;
-  for (int index = lane_index(); index < rows.kept * top_k; index += 32) {
-    const int row = static_cast<int>(static_cast<std::uint32_t>(index) * inverse >> 16);  // exact below 1024
-    const int k = index - row * top_k;
-    const int token = first_token + listed[row];
-    const int local = local_id(token, k);
-    target.ids[first_value + index] = local;
-    if (call.has_weights) {
-      target.weights[first_value + index] =
-          local >= 0 ? call.weights[static_cast<std::size_t>(token) * top_k + k] : 0.0F;
+  constexpr int kBatch = 4;
+  const int num_values = rows.kept * top_k;
+  for (int begin = lane_index(); begin < num_values; begin += 32 * kBatch) {
+    int local[kBatch];
+    float weight[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int index = begin + 32 * i;
+      if (index >= num_values) break;
+      const int row = static_cast<int>(static_cast<std::uint32_t>(index) * inverse >> 16);  // exact below 1024
+      const int k = index - row * top_k;
+      const int token = first_token + listed[row];
+      local[i] = local_id(token, k);
+      weight[i] = call.has_weights ? __ldg(call.weights + static_cast<std::size_t>(token) * top_k + k) : 0.0F;
     }
-    if (local < 0) continue;
-    if (counts_here) {
-      atomicAdd(block.histogram() + first_expert + local, 1);
-    } else {
-      device::add_relaxed_system(target.expert_counts + local, 1);
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int index = begin + 32 * i;
+      if (index >= num_values) break;
+      target.ids[first_value + index] = local[i];
+      if (call.has_weights) target.weights[first_value + index] = local[i] >= 0 ? weight[i] : 0.0F;
+      if (local[i] < 0) continue;
+      if (counts_here) {
+        atomicAdd(block.histogram() + first_expert + local[i], 1);
+      } else {
+        device::add_relaxed_system(target.expert_counts + local[i], 1);
+      }
     }
   }
 }
 
-/// One lane per token: the transfers of one group, in the order in which combine adds them.
-__device__ inline void write_transfers(const DispatchBlock& block, int group) {
+/// What one lane has of a piece of the tokens: one of a token's top_k entries.
+struct Entry {
+  int token;
+  int k;
+  bool exists;
+  std::size_t index;  // in [tokens, top_k]
+};
+
+__device__ __forceinline__ int tokens_per_piece(const DispatchBlock& block) {
+  return 32 / block.plan().lanes_per_token;
+}
+__device__ __forceinline__ int num_pieces(const DispatchBlock& block) {
+  return (block.tokens + tokens_per_piece(block) - 1) / tokens_per_piece(block);
+}
+__device__ __forceinline__ Entry entry_of(const DispatchBlock& block, int piece) {
+  const int lanes = block.plan().lanes_per_token;
+  const int top_k = block.call().route.top_k;
+  const int token = piece * tokens_per_piece(block) + lane_index() / lanes;
+  const int k = lane_index() % lanes;
+  return {token, k, token < block.tokens && k < top_k, static_cast<std::size_t>(token) * top_k + k};
+}
+
+/// The lanes of this lane's token in a piece: `bits`, counted from the token's first lane.
+__device__ __forceinline__ std::uint32_t bits_of_token(const DispatchBlock& block, std::uint32_t bits) {
+  const int lanes = block.plan().lanes_per_token;
+  return bits >> (lane_index() / lanes * lanes) & (~0U >> (32 - lanes));
+}
+
+/// One warp: the transfers of a piece, in the order in which combine adds them, and its checked ids if only this
+/// block's shared memory has them.
+__device__ inline void write_transfers(const DispatchBlock& block, int piece) {
   const DispatchLaunch& call = block.call();
-  const int token = group * kTokensPerGroup + lane_index();
-  if (token >= block.tokens) return;
   const int num_ranks = block.num_ranks();
-  const int top_k = call.route.top_k;
-  const int slots = call.route.slots(num_ranks);
-  const std::int32_t* const experts = call.route.experts + static_cast<std::size_t>(token) * top_k;
-  CudaTransfer* const transfers = call.route.transfers + static_cast<std::size_t>(token) * slots;
-  std::uint64_t ranks = 0;
-  std::uint32_t last = 0;  // k of each rank's highest entry
-  for (int k = top_k - 1; k >= 0; --k) {
-    if (experts[k] < 0) continue;
-    const std::uint64_t bit = std::uint64_t{1} << __ldg(call.placement.rank_of_expert + experts[k]);
-    if ((ranks & bit) == 0) last |= 1U << k;
-    ranks |= bit;
+  const Entry entry = entry_of(block, piece);
+  const int expert = entry.exists ? block.experts()[entry.index] : -1;
+  if (block.plan().routes_alone && entry.exists) call.route.experts[entry.index] = expert;
+  const int owner = expert >= 0 ? __ldg(call.placement.rank_of_expert + expert) : CudaPlacement::kNoRank;
+  const std::uint32_t same =
+      bits_of_token(block, __match_any_sync(~0U, lane_index() / block.plan().lanes_per_token << 8 | owner));
+  const bool last = expert >= 0 && same >> entry.k == 1;  // the rank's highest k
+  const std::uint32_t lasts = bits_of_token(block, __ballot_sync(~0U, static_cast<int>(last)));
+  std::uint64_t ranks = last ? std::uint64_t{1} << owner : 0;
+  for (int offset = 1; offset < block.plan().lanes_per_token; offset *= 2) {
+    ranks |= __shfl_xor_sync(~0U, ranks, offset);
   }
-  for (std::uint32_t rest = last; rest != 0; rest &= rest - 1) {
-    const int k = __ffs(static_cast<int>(rest)) - 1;
-    const int destination = __ldg(call.placement.rank_of_expert + experts[k]);
-    const int slot = call.order == ReductionOrder::highest_k
-                         ? __popc(last & ((1U << k) - 1U))
-                         : __popcll(ranks & ((std::uint64_t{1} << destination) - 1));
-    const Destination& target = block.destinations()[destination];
+  if (!entry.exists) return;
+  const int slots = call.route.slots(num_ranks);
+  CudaTransfer* const transfers = call.route.transfers + static_cast<std::size_t>(entry.token) * slots;
+  if (last) {
+    const int slot = call.order == ReductionOrder::highest_k ? __popc(lasts & ((1U << entry.k) - 1U))
+                                                             : __popcll(ranks & ((std::uint64_t{1} << owner) - 1));
+    const int group = entry.token / kTokensPerGroup;
+    const Destination& target = block.destinations()[owner];
     std::int32_t row =
-        target.first + block.relative_row(block.groups()[static_cast<std::size_t>(group) * num_ranks + destination],
-                                          block.rows_before_slice(group, destination), token);
+        target.first + block.relative_row(block.groups()[static_cast<std::size_t>(group) * num_ranks + owner],
+                                          block.rows_before_slice(group, owner), entry.token);
     if (row >= target.capacity) {
       const bool left_out = call.overflow == OverflowPolicy::drop && target.exhausted == 0;
       row = left_out ? CudaTransfer::kNone : CudaTransfer::kLost;
     }
-    transfers[slot] = {row, destination};
+    transfers[slot] = {row, owner};
   }
-  for (int slot = __popcll(ranks); slot < slots; ++slot) transfers[slot] = {CudaTransfer::kNone, 0};
+  const int unused = __popc(lasts) + entry.k;
+  if (unused < slots) transfers[unused] = {CudaTransfer::kNone, 0};  // there are fewer slots than entries, or as many
 }
 
-/// One lane per token: the weights of one group's rows along a route that exists.
-__device__ __noinline__ inline void write_routed_weights(DispatchBlock block, int group) {
+/// One warp: the weights of a piece's rows along a route that exists.
+__device__ inline void write_routed_weights(const DispatchBlock& block, int piece) {
   const DispatchLaunch& call = block.call();
-  const int token = group * kTokensPerGroup + lane_index();
-  if (token >= block.tokens) return;
-  const int top_k = call.route.top_k;
+  const Entry entry = entry_of(block, piece);
+  if (!entry.exists) return;
+  const int expert = __ldg(call.route.experts + entry.index);
+  const float weight = __ldg(call.weights + entry.index);
   const int slots = call.route.slots(block.num_ranks());
-  const std::size_t first = static_cast<std::size_t>(token) * top_k;
+  const CudaTransfer* const transfers = call.route.transfers + static_cast<std::size_t>(entry.token) * slots;
+  const int owner = expert >= 0 ? __ldg(call.placement.rank_of_expert + expert) : CudaPlacement::kNoRank;
   for (int slot = 0; slot < slots; ++slot) {
-    const CudaTransfer transfer = call.route.transfers[static_cast<std::size_t>(token) * slots + slot];
-    if (transfer.row < 0) continue;
-    const Destination& target = block.destinations()[transfer.rank];
-    if (transfer.row >= target.capacity) continue;
-    for (int k = 0; k < top_k; ++k) {
-      const int expert = call.route.experts[first + k];
-      const bool there = expert >= 0 && __ldg(call.placement.rank_of_expert + expert) == transfer.rank;
-      target.weights[static_cast<std::size_t>(transfer.row) * top_k + k] = there ? call.weights[first + k] : 0.0F;
-    }
+    const std::int32_t row = __ldg(&transfers[slot].row);
+    const std::int32_t rank = __ldg(&transfers[slot].rank);
+    if (row < 0) continue;
+    const Destination& target = block.destinations()[rank];
+    if (row >= target.capacity) continue;
+    target.weights[static_cast<std::size_t>(row) * call.route.top_k + entry.k] = owner == rank ? weight : 0.0F;
   }
 }
 
@@ -202,7 +249,6 @@ __device__ inline void fill_tail(const MetadataTeam& team, std::int32_t num_rows
 __device__ inline void flush_histogram(const MetadataTeam& team) {
   const DispatchBlock& block = team.block;
   const CudaPlacement& placement = block.call().placement;
-  if (placement.num_experts > kHistogramLimit) return;
   device::named_barrier(1, team.threads());
   const int first = static_cast<int>(threadIdx.x) - team.first_warp * 32;
   for (int expert = first; expert < placement.num_experts; expert += team.threads()) {
@@ -214,28 +260,28 @@ __device__ inline void flush_histogram(const MetadataTeam& team) {
   }
 }
 
-/// Role: metadata. Ends with an early fence, so that the one before the signal finds little left to wait for.
+/// Role: metadata.
 __device__ inline void write_metadata(const MetadataTeam& team, std::int32_t num_rows) {
   const DispatchBlock& block = team.block;
-  const int groups = block.plan().groups;
+  const int num_ranks = block.num_ranks();
+  const int pieces = num_pieces(block);
   if (block.makes_route()) {
-    const int parts = block.num_ranks() + 1;  // of a group: each destination, and the transfers
-    for (int item = team.warp(); item < groups * parts; item += team.all_warps()) {
-      const int group = item / parts;
-      const int part = item % parts;
-      if (part == block.num_ranks()) {
-        write_transfers(block, group);
-      } else if (const int destination = (block.rank() + 1 + part) % block.num_ranks();
+    const int groups = (block.tokens + kTokensPerGroup - 1) / kTokensPerGroup * num_ranks;  // at the destinations
+    for (int item = team.warp(); item < groups + pieces; item += team.all_warps()) {
+      if (item >= groups) {
+        write_transfers(block, item - groups);
+      } else if (const int destination = (block.rank() + 1 + item) % num_ranks;
                  block.destinations()[destination].capacity > 0) {
-        write_group(team, group, destination);
+        write_group(team, item / num_ranks, destination);
       }
     }
   } else if (block.call().has_weights) {
-    for (int group = team.warp(); group < groups; group += team.all_warps()) write_routed_weights(block, group);
+    for (int piece = team.warp(); piece < pieces; piece += team.all_warps()) write_routed_weights(block, piece);
   }
   fill_tail(team, num_rows);
-  if (block.makes_route()) flush_histogram(team);
-  device::fence_acquire_release_system();
+  if (block.makes_route() && counts_in_block(block)) flush_histogram(team);
+  // While senders are still busy: the fence before the signal then finds little left to wait for.
+  if (!block.plan().is_brief) device::fence_acquire_release_system();
 }
 
 }  // namespace railyard::throughput

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making the route inside the dispatch kernel. Each block routes one slice of the tokens:
+// Making the route inside the dispatch kernel. Each block routes one slice of the tokens; few tokens are one slice,
+// which every block routes for itself:
 //
 //   ids -> checked experts (kept by the route) and, per 32 tokens and destination, a bitmask
 //       -> prefix sums inside the slice -> every block: sums over all slices; block 0: counts to every rank
@@ -28,7 +29,7 @@ __device__ __forceinline__ RoutedToken route_token(const DispatchBlock& block, i
   const auto num_experts = static_cast<Id>(call.placement.num_experts);
   const std::size_t first = static_cast<std::size_t>(token) * static_cast<std::size_t>(top_k);
   const Id* const ids = static_cast<const Id*>(call.ids) + first;
-  std::int32_t* const experts = call.route.experts + first;
+  std::int32_t* const experts = block.experts() + first;
   RoutedToken routed;
   constexpr int kBatch = 8;  // loads in flight
   for (int begin = 0; begin < top_k; begin += kBatch) {
@@ -53,11 +54,11 @@ __device__ __forceinline__ RoutedToken route_token(const DispatchBlock& block, i
   return routed;
 }
 
-/// The warps of a block that route: those that move no rows, which meanwhile start their loads.
+/// The warps of a block that route: those between the senders, which meanwhile start their loads, and the clerk.
 struct RouteTeam {
   int first_warp;
 
-  [[nodiscard]] __device__ int warps() const { return kWarps - first_warp; }
+  [[nodiscard]] __device__ int warps() const { return kClerkWarp - first_warp; }
   [[nodiscard]] __device__ int warp() const { return warp_index() - first_warp; }
   [[nodiscard]] __device__ int thread() const { return warp() * 32 + lane_index(); }
   __device__ void synchronize() const { device::named_barrier(2, warps() * 32); }
@@ -118,12 +119,13 @@ __device__ inline void scan_groups(const DispatchBlock& block, const RouteTeam& 
   }
 }
 
-/// The team. Routes this block's slice: its groups go to the workspace, then its words to all blocks.
+/// The team. Routes this block's slice: its groups go to the workspace, then its words to all blocks; where blocks
+/// route alone, both to shared memory.
 __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& team) {
   __shared__ InvalidIds invalid[kWarps];
   const DispatchPlan& plan = block.plan();
   const int num_ranks = block.num_ranks();
-  const int slice = static_cast<int>(blockIdx.x);
+  const int slice = plan.routes_alone ? 0 : static_cast<int>(blockIdx.x);
   const int begin = min(slice * plan.groups_per_slice, plan.groups);
   const int end = min(begin + plan.groups_per_slice, plan.groups);
   const int batch = kRouteBatchWords / num_ranks;
@@ -142,7 +144,7 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
     scan_groups(block, team, first, count, first == begin);
     team.synchronize();
   }
-  device::writes_to_own_words();
+  if (!plan.routes_alone) device::writes_to_own_words();
   for (int word = team.thread(); word < num_ranks + kInvalidWords; word += team.warps() * 32) {
     std::uint32_t value = 0;
     if (word < num_ranks) {
@@ -154,7 +156,11 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
       }
       value = word == num_ranks ? all.count : all.first_position;
     }
-    device::store_word(block.slice_words(slice) + word, block.slice_tag(), value);  // pair: route.slice
+    if (plan.routes_alone) {
+      block.slices(word)[0] = static_cast<std::int32_t>(value);
+    } else {
+      device::store_word(block.slice_words(slice) + word, block.slice_tag(), value);  // pair: route.slice
+    }
   }
 }
 
@@ -196,19 +202,14 @@ __device__ __forceinline__ std::uint32_t invalid_word(const DispatchBlock& block
   return static_cast<std::uint32_t>(lane_index() == 1 ? id : id >> 32);
 }
 
-/// All threads: every block's words, summed in shared memory. Then lookups are possible; block 0 tells the counts to
-/// every rank. False, in all threads, if the group has failed.
-__device__ inline bool join_slices(const DispatchBlock& block) {
+/// All threads: the first `words` words of every slice, into shared memory. False, in all threads, if the group has
+/// failed.
+__device__ inline bool wait_for_slices(const DispatchBlock& block, int words) {
   __shared__ int failures;
-  __shared__ std::uint32_t invalid_words[3];
-  const int num_ranks = block.num_ranks();
   const int thread = static_cast<int>(threadIdx.x);
-  const int slices = block.plan().num_slices;
-  const bool tells = blockIdx.x == 0;
-  const int words = num_ranks + (tells ? kInvalidWords : 0);
   if (thread == 0) failures = 0;
   __syncthreads();
-  for (int index = kCudaThreads - 1 - thread; index < slices * words; index += kCudaThreads) {
+  for (int index = kCudaThreads - 1 - thread; index < block.plan().num_slices * words; index += kCudaThreads) {
     const int slice = index / words;
     const int word = index % words;
     std::uint32_t value = 0;
@@ -220,13 +221,28 @@ __device__ inline bool join_slices(const DispatchBlock& block) {
     block.slices(word)[slice] = static_cast<std::int32_t>(value);
   }
   __syncthreads();
-  if (failures != 0) return false;
+  return failures == 0;
+}
+
+/// All threads: every slice's words, summed in shared memory. Then lookups are possible; block 0 tells the counts to
+/// every rank. False, in all threads, if the group has failed.
+__device__ inline bool join_slices(const DispatchBlock& block) {
+  __shared__ std::uint32_t invalid_words[3];
+  const int num_ranks = block.num_ranks();
+  const int thread = static_cast<int>(threadIdx.x);
+  const int slices = block.plan().num_slices;
+  const bool tells = blockIdx.x == 0;
+  if (block.plan().routes_alone) {
+    __syncthreads();
+  } else if (!wait_for_slices(block, num_ranks + (tells ? kInvalidWords : 0))) {
+    return false;
+  }
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
     const std::int32_t total = sum_slices(block.slices(destination), slices);
     if (lane_index() == 0) totals[destination] = total;
   }
-  if (tells && warp_index() == kWarps - 1) {
+  if (tells && warp_index() == kClerkWarp) {
     const std::uint32_t word = invalid_word(block);
     if (lane_index() < 3) invalid_words[lane_index()] = word;
   }
