@@ -373,9 +373,9 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
       for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
       device::fence_barrier_init();
     }
-    const bool exchanged =
-        wait_for_words<kTimed>(block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords,
-                               p.call.descriptor, block.words(0), [](int, int) { return true; });
+    const bool exchanged = wait_for_words<kTimed>(
+        block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords, p.call.descriptor, block.words(0),
+        [](int, int) { return true; }, [] {});
     if (exchanged) {
       find_sources(block);
       // Here: the host's memory is far, and at the end everybody would wait for it.

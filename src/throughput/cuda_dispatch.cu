@@ -32,6 +32,29 @@ __device__ __forceinline__ int tokens_of(const DispatchLaunch& call) {
   return count == nullptr ? call.num_tokens : max(0, min(*count, call.num_tokens));
 }
 
+/// Metadata warps, before the group's state is known: what they will read is on its way meanwhile. Where there is more
+/// to do than to wait for, the instructions would cost more than they save.
+__device__ void prefetch_inputs(const DispatchLaunch& call, const DispatchPlan& plan) {
+  const int first = (static_cast<int>(threadIdx.x) - plan.num_senders * 32) * kPrefetchLine;
+  const int step = (kClerkWarp - plan.num_senders) * 32 * kPrefetchLine;
+  const auto fetch = [&](const void* array, int count, int size) {
+    for (int byte = first; byte < count * size; byte += step) {
+      device::prefetch(static_cast<const std::byte*>(array) + byte);
+    }
+  };
+  const int num_ids = call.num_tokens * call.route.top_k;
+  if (call.operation != CudaOperation::routed_dispatch) {
+    fetch(call.ids, num_ids, call.ids_are_int64 ? 8 : 4);
+    fetch(call.placement.first_expert, call.group.num_ranks + 1, 4);
+  } else {
+    fetch(call.route.experts, num_ids, 4);
+    fetch(call.route.transfers, call.num_tokens * call.route.slots(call.group.num_ranks),
+          static_cast<int>(sizeof(CudaTransfer)));
+  }
+  fetch(call.placement.rank_of_expert, min(call.placement.num_experts, kHistogramLimit), 1);
+  if (call.has_weights) fetch(call.weights, num_ids, 4);
+}
+
 /// Metadata warps: from the ids to this block's slice of the route.
 __device__ void begin_route(const DispatchBlock& block) {
   const RouteTeam team{block.plan().num_senders};
@@ -119,11 +142,12 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   if constexpr (kTimed) {
     if (keeps_time()) start_times(entry_ns);
   }
+  const WarpRole role = role_of(p.plan, warp_index());
+  if (p.plan.is_brief && role == WarpRole::metadata) prefetch_inputs(p.call, p.plan);
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
   const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
-  const WarpRole role = role_of(p.plan, warp_index());
   const bool sends = role == WarpRole::sender;
   Sender sender{block, warp_index()};
   if (!failed_before) {
@@ -142,7 +166,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
         break;
     }
     const bool joined = !block.makes_route() || join_slices(block);
-    if (joined && sends) {
+    const auto look_up = [&] {
+      if (!sends) return;
       if constexpr (kEncode == CudaEncode::copy) {
         look_up_ring(sender);
       } else {
@@ -150,8 +175,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
         settle(sender, lookup);
         fetch(sender, sender.item(0), 0, lookup);
       }
-    }
-    if (joined && wait_for_exchange<kTimed>(block)) {
+    };
+    if (joined && wait_for_exchange<kTimed>(block, look_up)) {
       move_rows<kEncode, kTimed>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
     } else {
       if (sends) abandon_sender(sender);

@@ -15,6 +15,7 @@ inline constexpr int kTokensPerGroup = 32;
 inline constexpr int kHistogramLimit = 4096;  // experts counted in shared memory; more are counted in place
 inline constexpr int kMaxSlices = 32;         // blocks that route; more would wait longer for each other than they save
 inline constexpr int kRouteBatchWords = 1024;  // (group, destination) bitmasks that a block routes at a time
+inline constexpr int kPrefetchLine = 128;      // bytes
 inline constexpr int kAloneGroups = 8;         // of tokens, and
 inline constexpr int kAloneIds = 2048;         // of their ids, that every block routes for itself
 inline constexpr std::size_t kSharedLimit = 232448 - 1024;  // dynamic shared memory of a block on sm_90, less static
@@ -28,8 +29,9 @@ struct RouteGroup {
 /// What a block found out about its slice of the tokens.
 struct InvalidIds {
   std::uint32_t count;
-  std::uint32_t first_position;  // token * top_k + k
+  std::uint32_t first_position;  // token * top_k + k, or kNoPosition
 };
+inline constexpr std::uint32_t kNoPosition = ~0U;
 inline constexpr int kInvalidWords = 2;
 
 /// DispatchLaunch::workspace. A slice is the run of groups that one block routes. Its words tell the other blocks: rows

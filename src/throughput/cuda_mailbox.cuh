@@ -49,15 +49,17 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 /// All threads of the block. Waits for those of `num_words` words of every member that `is_needed(source, word)`, into
 /// `words` [ranks, num_words]; of the others they are zeros. Compares descriptors. False, in all threads, if the group
 /// has failed. If timed, block 0 notes how long it waited for each source's last word, which comes with the others or
-/// after them; a thread that waits for several words (more than 16 ranks) begins its later waits later.
-template <bool kTimed, class IsNeeded>
+/// after them; a thread that waits for several words (more than 16 ranks) begins its later waits later. `meanwhile()`
+/// is done by each thread before its waits: by the low warps alone, or it delays them.
+template <bool kTimed, class IsNeeded, class Meanwhile>
 __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
                                                std::uint32_t slot, int num_words, std::uint32_t descriptor,
-                                               std::uint32_t* words, IsNeeded is_needed) {
+                                               std::uint32_t* words, IsNeeded is_needed, Meanwhile meanwhile) {
   __shared__ int failures;
   const auto tag = static_cast<std::uint32_t>(scope.epoch);
   if (threadIdx.x == 0) failures = 0;
   __syncthreads();
+  meanwhile();
   // The highest threads first: the lowest warps may still be busy with rows.
   const int threads = static_cast<int>(blockDim.x);
   for (int index = threads - 1 - static_cast<int>(threadIdx.x); index < group.num_ranks * num_words; index += threads) {

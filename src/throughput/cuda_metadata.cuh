@@ -81,14 +81,6 @@ __device__ inline void write_group(const MetadataTeam& team, int group, int dest
     const int local = expert - first_expert;
     return expert >= 0 && local >= 0 && local < num_local ? local : -1;
   };
-  if (lane_index() < rows.kept) {
-    const int token = first_token + listed[lane_index()];
-    int k = 0;
-    while (local_id(token, k) < 0) ++k;
-    target.origins[rows.first + lane_index()] = static_cast<std::uint64_t>(static_cast<std::uint32_t>(token)) |
-                                                static_cast<std::uint64_t>(block.rank()) << 32 |
-                                                static_cast<std::uint64_t>(k) << 48;
-  }
   const bool counts_here = counts_in_block(block);
   const std::uint32_t inverse = (65536U + static_cast<std::uint32_t>(top_k) - 1U) / static_cast<std::uint32_t>(top_k);
   const std::size_t first_value = static_cast<std::size_t>(rows.first) * top_k;
@@ -120,6 +112,14 @@ __device__ inline void write_group(const MetadataTeam& team, int group, int dest
         device::add_relaxed_system(target.expert_counts + local[i], 1);
       }
     }
+  }
+  if (lane_index() < rows.kept) {
+    const int token = first_token + listed[lane_index()];
+    int k = 0;
+    while (local_id(token, k) < 0) ++k;
+    target.origins[rows.first + lane_index()] = static_cast<std::uint64_t>(static_cast<std::uint32_t>(token)) |
+                                                static_cast<std::uint64_t>(block.rank()) << 32 |
+                                                static_cast<std::uint64_t>(k) << 48;
   }
 }
 

@@ -70,7 +70,7 @@ __device__ inline InvalidIds mark_groups(const DispatchBlock& block, const Route
   const DispatchLaunch& call = block.call();
   const int num_ranks = block.num_ranks();
   std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
-  InvalidIds invalid{0, ~0U};
+  InvalidIds invalid{0, kNoPosition};
   for (int index = team.warp(); index < num_groups; index += team.warps()) {
     const int token = (first_group + index) * kTokensPerGroup + lane_index();
     RoutedToken routed;
@@ -84,10 +84,21 @@ __device__ inline InvalidIds mark_groups(const DispatchBlock& block, const Route
     if (!__any_sync(~0U, static_cast<int>(routed.invalid > 0))) continue;
     const std::uint32_t position = static_cast<std::uint32_t>(token) * static_cast<std::uint32_t>(call.route.top_k);
     invalid.count += __reduce_add_sync(~0U, routed.invalid);
-    invalid.first_position = min(invalid.first_position,
-                                 __reduce_min_sync(~0U, routed.invalid > 0 ? position + routed.first_invalid_k : ~0U));
+    invalid.first_position =
+        min(invalid.first_position,
+            __reduce_min_sync(~0U, routed.invalid > 0 ? position + routed.first_invalid_k : kNoPosition));
   }
   return invalid;
+}
+
+/// One warp: of this lane and those below.
+__device__ __forceinline__ std::int32_t inclusive_sum(std::int32_t value) {
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const std::int32_t below = __shfl_up_sync(~0U, value, offset);
+    if (lane_index() >= offset) value += below;
+  }
+  return value;
 }
 
 /// Prefix sums of a batch of groups; one warp per destination. `totals`: rows of the batches before, and of this one.
@@ -102,12 +113,7 @@ __device__ inline void scan_groups(const DispatchBlock& block, const RouteTeam& 
       const int index = begin + lane_index();
       const std::uint32_t mask = index < num_groups ? masks[index * num_ranks + destination] : 0;
       const std::int32_t here = __popc(mask);
-      std::int32_t sum = here;
-#pragma unroll
-      for (int offset = 1; offset < 32; offset *= 2) {
-        const std::int32_t below = __shfl_up_sync(~0U, sum, offset);
-        if (lane_index() >= offset) sum += below;
-      }
+      const std::int32_t sum = inclusive_sum(here);
       if (index < num_groups) {
         block.groups()[static_cast<std::size_t>(first_group + index) * static_cast<std::size_t>(num_ranks) +
                        static_cast<std::size_t>(destination)] = {mask, total + sum - here};
@@ -119,10 +125,51 @@ __device__ inline void scan_groups(const DispatchBlock& block, const RouteTeam& 
   }
 }
 
-/// The team. Routes this block's slice: its groups go to the workspace, then its words to all blocks; where blocks
-/// route alone, both to shared memory.
+/// One warp: the three words about invalid ids: how many, and the first of them.
+__device__ __forceinline__ void write_invalid_words(const DispatchBlock& block, std::uint32_t* words) {
+  const DispatchLaunch& call = block.call();
+  const int slices = block.plan().num_slices;
+  std::uint32_t count = 0;            // of 2^24 tokens with 32 ids each at most
+  std::uint32_t first = kNoPosition;  // positions grow with the slices
+  for (int slice = lane_index(); slice < slices; slice += 32) {
+    count += static_cast<std::uint32_t>(block.slices(block.num_ranks())[slice]);
+    first = min(first, static_cast<std::uint32_t>(block.slices(block.num_ranks() + 1)[slice]));
+  }
+  count = __reduce_add_sync(~0U, count);
+  first = __reduce_min_sync(~0U, first);
+  if (lane_index() != 0) return;
+  std::int64_t id = 0;
+  if (count > 0) {
+    id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[first]
+                            : static_cast<const std::int32_t*>(call.ids)[first];
+  }
+  words[0] = count;
+  words[1] = static_cast<std::uint32_t>(id);
+  words[2] = static_cast<std::uint32_t>(id >> 32);
+}
+
+/// `threads` threads, behind a barrier with whoever found them: this rank's counts and invalid ids, to every rank.
+/// Relaxed and without a fence: nothing but the words is promised.
+__device__ __forceinline__ void tell_ranks(const DispatchBlock& block, int thread, int threads,
+                                           const std::uint32_t* invalid_words) {
+  const int num_ranks = block.num_ranks();
+  const std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
+  const int told = num_ranks + 3;
+  for (int index = thread; index < num_ranks * told; index += threads) {
+    const int owner = (block.rank() + 1 + index / told) % num_ranks;
+    const int word = index % told;
+    if (!block.call().group.has(owner)) continue;
+    const std::uint32_t value = word < 3 ? invalid_words[word] : static_cast<std::uint32_t>(totals[word - 3]);
+    device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + word,
+                       block.tag(), value);
+  }
+}
+
+/// The team. Routes this block's slice: its groups go to the workspace, then its words to all blocks. Where blocks
+/// route alone, both go to shared memory, and block 0 tells the ranks at once.
 __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& team) {
   __shared__ InvalidIds invalid[kWarps];
+  __shared__ std::uint32_t invalid_words[3];
   const DispatchPlan& plan = block.plan();
   const int num_ranks = block.num_ranks();
   const int slice = plan.routes_alone ? 0 : static_cast<int>(blockIdx.x);
@@ -130,11 +177,13 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
   const int end = min(begin + plan.groups_per_slice, plan.groups);
   const int batch = kRouteBatchWords / num_ranks;
   const std::int32_t* const totals = at<std::int32_t>(block.shared, plan.shared.route_totals);
-  const int table = block.call().placement.num_experts;
-  for (int byte = team.thread() * 128; byte < min(table, 4096); byte += team.warps() * 32 * 128) {
-    device::prefetch(block.call().placement.rank_of_expert + byte);  // while the ids are under way
+  if (!plan.is_brief) {  // then the table is on its way already
+    const int table = min(block.call().placement.num_experts, kHistogramLimit);
+    for (int byte = team.thread() * kPrefetchLine; byte < table; byte += team.warps() * 32 * kPrefetchLine) {
+      device::prefetch(block.call().placement.rank_of_expert + byte);  // while the ids are under way
+    }
   }
-  InvalidIds found{0, ~0U};
+  InvalidIds found{0, kNoPosition};
   for (int first = begin; first < end || first == begin; first += batch) {
     const int count = min(batch, end - first);
     const InvalidIds here = mark_groups(block, team, first, count);
@@ -150,18 +199,23 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
     if (word < num_ranks) {
       value = static_cast<std::uint32_t>(totals[word]);
     } else {
-      InvalidIds all{0, ~0U};
+      InvalidIds all{0, kNoPosition};
       for (int warp = 0; warp < team.warps(); ++warp) {
         all = {all.count + invalid[warp].count, min(all.first_position, invalid[warp].first_position)};
       }
       value = word == num_ranks ? all.count : all.first_position;
     }
     if (plan.routes_alone) {
-      block.slices(word)[0] = static_cast<std::int32_t>(value);
+      block.slices(word)[0] = word < num_ranks ? 0 : static_cast<std::int32_t>(value);  // no earlier slices
     } else {
       device::store_word(block.slice_words(slice) + word, block.slice_tag(), value);  // pair: route.slice
     }
   }
+  if (!plan.routes_alone || blockIdx.x != 0) return;
+  team.synchronize();
+  if (team.warp() == 0) write_invalid_words(block, invalid_words);
+  team.synchronize();
+  tell_ranks(block, team.thread(), team.warps() * 32, invalid_words);
 }
 
 /// One warp: running sums of one destination's rows over the slices, in place; returns the total.
@@ -170,36 +224,11 @@ __device__ __forceinline__ std::int32_t sum_slices(std::int32_t* rows, int slice
   for (int begin = 0; begin < slices; begin += 32) {
     const int slice = begin + lane_index();
     const std::int32_t here = slice < slices ? rows[slice] : 0;
-    std::int32_t sum = here;
-#pragma unroll
-    for (int offset = 1; offset < 32; offset *= 2) {
-      const std::int32_t below = __shfl_up_sync(~0U, sum, offset);
-      if (lane_index() >= offset) sum += below;
-    }
+    const std::int32_t sum = inclusive_sum(here);
     if (slice < slices) rows[slice] = total + sum - here;
     total += __shfl_sync(~0U, sum, 31);
   }
   return total;
-}
-
-/// One warp: the three words about invalid ids (how many, the first of them), by lane.
-__device__ __forceinline__ std::uint32_t invalid_word(const DispatchBlock& block) {
-  const DispatchLaunch& call = block.call();
-  const int slices = block.plan().num_slices;
-  std::uint64_t count = 0;
-  std::uint32_t first = ~0U;  // positions grow with the slices
-  for (int slice = lane_index(); slice < slices; slice += 32) {
-    count += static_cast<std::uint32_t>(block.slices(block.num_ranks())[slice]);
-    first = min(first, static_cast<std::uint32_t>(block.slices(block.num_ranks() + 1)[slice]));
-  }
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) count += __shfl_xor_sync(~0U, count, offset);
-  first = __reduce_min_sync(~0U, first);
-  if (lane_index() == 0) return static_cast<std::uint32_t>(min(count, std::uint64_t{0x7FFFFFFF}));
-  if (count == 0) return 0;
-  const std::int64_t id = call.ids_are_int64 ? static_cast<const std::int64_t*>(call.ids)[first]
-                                             : static_cast<const std::int32_t*>(call.ids)[first];
-  return static_cast<std::uint32_t>(lane_index() == 1 ? id : id >> 32);
 }
 
 /// All threads: the first `words` words of every slice, into shared memory. False, in all threads, if the group has
@@ -229,34 +258,21 @@ __device__ inline bool wait_for_slices(const DispatchBlock& block, int words) {
 __device__ inline bool join_slices(const DispatchBlock& block) {
   __shared__ std::uint32_t invalid_words[3];
   const int num_ranks = block.num_ranks();
-  const int thread = static_cast<int>(threadIdx.x);
   const int slices = block.plan().num_slices;
   const bool tells = blockIdx.x == 0;
   if (block.plan().routes_alone) {
     __syncthreads();
-  } else if (!wait_for_slices(block, num_ranks + (tells ? kInvalidWords : 0))) {
-    return false;
+    return true;
   }
+  if (!wait_for_slices(block, num_ranks + (tells ? kInvalidWords : 0))) return false;
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
     const std::int32_t total = sum_slices(block.slices(destination), slices);
     if (lane_index() == 0) totals[destination] = total;
   }
-  if (tells && warp_index() == kClerkWarp) {
-    const std::uint32_t word = invalid_word(block);
-    if (lane_index() < 3) invalid_words[lane_index()] = word;
-  }
+  if (tells && warp_index() == kClerkWarp) write_invalid_words(block, invalid_words);
   __syncthreads();
-  if (!tells) return true;
-  const int told = num_ranks + 3;
-  for (int index = thread; index < num_ranks * told; index += kCudaThreads) {
-    const int owner = (block.rank() + 1 + index / told) % num_ranks;
-    const int word = index % told;
-    if (!block.call().group.has(owner)) continue;
-    const std::uint32_t value = word < 3 ? invalid_words[word] : static_cast<std::uint32_t>(totals[word - 3]);
-    device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + word,
-                       block.tag(), value);
-  }
+  if (tells) tell_ranks(block, static_cast<int>(threadIdx.x), kCudaThreads, invalid_words);
   return true;
 }
 

@@ -230,6 +230,9 @@ Scenario make_scenario(std::uint64_t seed, const Limits& limits) {
   options.hidden = random_hidden(random, limits.large_hidden);
   options.max_top_k = static_cast<int>(random.chance(80) ? random.between(1, 8) : random.between(1, 32));
   options.max_tokens = static_cast<int>(random.between(1, options.hidden > 300 ? 12 : ranks > 5 ? 16 : 40));
+  if (on_gpus() && options.hidden <= 300 && random.chance(30)) {  // blocks route many tokens together
+    options.max_tokens = static_cast<int>(random.between(100, 900));
+  }
   options.mode = limits.mode.value_or(random.one_of({Mode::throughput, Mode::low_latency}));
   if (on_gpus()) options.mode = Mode::throughput;
   options.levels = random.one_of({ReductionLevels::none, ReductionLevels::rank});
