@@ -112,9 +112,9 @@ __device__ __forceinline__ void peer_grants_to_bulk_writes() {
   fence_proxy_async();
 }
 
-/// Chain 8, blocks of one grid -> all blocks. The writing block: CTA barrier, then writes_to_own_words and store_word
-/// in one of its threads, which release what the block wrote at device scope. The others: this wait, then a CTA
-/// barrier. Words of one launch have one tag: it is compared for equality, since nobody else writes them.
+/// Chain 8, blocks of one grid -> all blocks. The writing block: a barrier of its writers, then writes_to_own_words and
+/// store_word in the storing threads, which release what the block wrote at device scope. The others: this wait, then a
+/// CTA barrier. Words of one launch have one tag: it is compared for equality, since nobody else writes them.
 __device__ __forceinline__ bool wait_for_own_word(const WaitScope& scope, int rank, const std::uint64_t* word,
                                                   std::uint32_t tag, std::uint32_t& value) {
   float waited = 0;  // for this rank's own blocks: nobody asks

@@ -361,7 +361,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
   const CombineBlock block{
       p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
-  const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
+  // One answer for the block: rows of a warp that left would be missing.
+  const bool failed_before = __syncthreads_or(static_cast<int>(device::load_relaxed_device(&group_state.failed))) != 0;
   if (!failed_before) {
     if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_offer(block);
     Producer producer{block};

@@ -43,7 +43,7 @@ enum class MailboxWord : int {
   free_low,
   free_high,
   rows_needed,        // with heap_exhausted and a known route: rows that it brings here
-  invalid_ids,        // ids outside [-1, experts) among the source's; saturates at 2^31 - 1
+  invalid_ids,        // ids outside [-1, experts) among the source's
   first_invalid_low,  // the first of them
   first_invalid_high,
   counts,  // [ranks] rows that the source sends to each rank

@@ -2,7 +2,7 @@
 // Dispatch in throughput mode: one kernel for route, exchange, rows and metadata.
 //
 //   roles     sender warps move rows; metadata warps route, then write ids, weights, origins, counts, transfers, the
-//             tail; each block's clerk does what the others need not wait for: the grant, the result, times
+//             tail; each block's clerk does what delays whoever does it: the grant, the result, times
 //   reads     ids, rows, scales and weights of the caller, or an existing route
 //   writes    granted blocks of all ranks, the route, the result
 //   order     grant; ids -> route of the slice -> all slices -> counts -> everyone's counts and grants -> rows and
@@ -147,7 +147,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
-  const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
+  // One answer for the block: its warps meet at counted barriers.
+  const bool failed_before = __syncthreads_or(static_cast<int>(device::load_relaxed_device(&group_state.failed))) != 0;
   const bool sends = role == WarpRole::sender;
   Sender sender{block, warp_index()};
   if (!failed_before) {

@@ -133,7 +133,7 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.lanes_per_token = static_cast<int>(std::bit_ceil(top_k));
   plan.routes_alone =
       makes_route && plan.groups <= kAloneGroups && plan.groups * kTokensPerGroup * launch.route.top_k <= kAloneIds;
-  plan.is_brief = plan.groups * num_ranks <= launch.num_blocks;
+  plan.is_brief = plan.groups <= kAloneGroups && plan.groups * num_ranks <= launch.num_blocks;
   plan.num_slices = plan.routes_alone ? 1 : std::min({launch.num_blocks, kMaxSlices, std::max(1, plan.groups)});
   plan.groups_per_slice = std::max(1, (plan.groups + plan.num_slices - 1) / plan.num_slices);
   const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);

@@ -10,7 +10,7 @@
 namespace railyard::throughput {
 
 inline constexpr int kWarps = kCudaThreads / 32;
-inline constexpr int kClerkWarp = kWarps - 1;  // grants and results: slow, rare words, for which nobody should wait
+inline constexpr int kClerkWarp = kWarps - 1;  // grants and results: few words that take long
 inline constexpr int kTokensPerGroup = 32;
 inline constexpr int kHistogramLimit = 4096;  // experts counted in shared memory; more are counted in place
 inline constexpr int kMaxSlices = 32;         // blocks that route; more would wait longer for each other than they save
