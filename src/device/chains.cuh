@@ -21,7 +21,7 @@ namespace railyard::device {
 template <class WordOf>
 __device__ __forceinline__ void writes_to_peer_signals(int num_threads, int num_peers, std::uint64_t share,
                                                        WordOf word_of) {
-  constexpr int kBarrier = 3;
+  constexpr int kBarrier = 3;  // 1 and 2 are of the kernels
   bulk_wait_written();
   debug_delay();
   named_barrier(kBarrier, num_threads);
