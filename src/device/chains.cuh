@@ -5,8 +5,8 @@
 
 #include "device/bulk_copy.cuh"
 #include "device/clock.cuh"
-#include "device/convert.cuh"
 #include "device/memory.cuh"
+#include "device/named_barrier.cuh"
 #include "device/wait.cuh"
 
 #include <cstdint>
@@ -21,10 +21,9 @@ namespace railyard::device {
 template <class WordOf>
 __device__ __forceinline__ void writes_to_peer_signals(int num_threads, int num_peers, std::uint64_t share,
                                                        WordOf word_of) {
-  constexpr int kBarrier = 3;  // 1 and 2 are of the kernels
   bulk_wait_written();
   debug_delay();
-  named_barrier(kBarrier, num_threads);
+  synchronize(NamedBarrier::signals, num_threads);
   const int peer = static_cast<int>(threadIdx.x);
   std::uint64_t* const word = peer < num_peers ? word_of(peer) : nullptr;
   if (word != nullptr) {

@@ -58,10 +58,4 @@ __device__ __forceinline__ float reciprocal_approximation(float x) {
   return result;
 }
 
-/// Barrier among `threads` threads of a block, whole warps; `id` in [1, 15].
-__device__ __forceinline__ void named_barrier(int id, int threads) {
-  __syncwarp();
-  asm volatile("barrier.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 }  // namespace railyard::device

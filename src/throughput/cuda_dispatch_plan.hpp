@@ -92,8 +92,8 @@ struct DispatchPlan {
   int groups = 0;             // of tokens
   int lanes_per_token = 1;    // a power of two, at least top_k
   bool routes_alone = false;  // so few tokens that each block routes them all, rather than wait for other blocks
-  bool is_brief = false;  // at most one (group, destination) per block: latencies count, not how much there is to do
-  int num_slices = 1;     // the first blocks route one each
+  bool is_brief = false;      // at most one (group, destination) per block: so few tokens that latencies count
+  int num_slices = 1;         // the first blocks route one each
   int groups_per_slice = 0;
   std::uint64_t slice_inverse = 0;  // ceil(2^40 / groups_per_slice)
   bool bulk_rows = false;           // the caller's rows can be read by bulk copies

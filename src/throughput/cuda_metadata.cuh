@@ -3,7 +3,7 @@
 // destinations, the transfers of the route here, and this rank's own rows above the count.
 #pragma once
 
-#include "device/convert.cuh"
+#include "device/named_barrier.cuh"
 #include "throughput/cuda_dispatch_block.cuh"
 
 #include <cstdint>
@@ -249,7 +249,7 @@ __device__ inline void fill_tail(const MetadataTeam& team, std::int32_t num_rows
 __device__ inline void flush_histogram(const MetadataTeam& team) {
   const DispatchBlock& block = team.block;
   const CudaPlacement& placement = block.call().placement;
-  device::named_barrier(1, team.threads());
+  device::synchronize(device::NamedBarrier::counts, team.threads());
   const int first = static_cast<int>(threadIdx.x) - team.first_warp * 32;
   for (int expert = first; expert < placement.num_experts; expert += team.threads()) {
     const std::int32_t count = block.histogram()[expert];

@@ -8,7 +8,7 @@
 // A token's row is then: rows of lower source ranks + rows of earlier slices + prefix in the slice + popcount below it.
 #pragma once
 
-#include "device/convert.cuh"
+#include "device/named_barrier.cuh"
 #include "throughput/cuda_dispatch_block.cuh"
 
 #include <cstdint>
@@ -61,7 +61,7 @@ struct RouteTeam {
   [[nodiscard]] __device__ int warps() const { return kClerkWarp - first_warp; }
   [[nodiscard]] __device__ int warp() const { return warp_index() - first_warp; }
   [[nodiscard]] __device__ int thread() const { return warp() * 32 + lane_index(); }
-  __device__ void synchronize() const { device::named_barrier(2, warps() * 32); }
+  __device__ void synchronize() const { device::synchronize(device::NamedBarrier::route, warps() * 32); }
 };
 
 /// Bitmasks of `num_groups` groups from `first_group` into shared memory. Returns the warp's invalid ids.
