@@ -81,7 +81,9 @@ void TcpHub::wait_for_events() {
   events.push_back({.fd = full || paused ? -1 : listener_.get(), .events = POLLIN, .revents = 0});
   if (::poll(events.data(), events.size(), poll_timeout_ms(wake)) < 0) return;
   const std::size_t known = peers_.size();
-  for (std::size_t index = 0; index < known; ++index) serve(*peers_[index], events[index].revents);
+  for (std::size_t index = 0; index < known; ++index) take_in(*peers_[index], events[index].revents);
+  // Rank 0's own end is the first: what rank 0 has been told the others have been sent, and may its process stop then.
+  for (std::size_t index = known; index-- > 0;) send_out(*peers_[index]);
   if (events[known].revents != 0) accept_all();
 }
 
@@ -101,8 +103,11 @@ void TcpHub::accept_all() {
   }
 }
 
-void TcpHub::serve(Peer& peer, short events) {
+void TcpHub::take_in(Peer& peer, short events) {
   if (!peer.closed && (events & (POLLIN | POLLHUP | POLLERR)) != 0) read(peer);
+}
+
+void TcpHub::send_out(Peer& peer) {
   if (!peer.closed && peer.connection.has_output()) {
     if (!peer.connection.write_some()) {
       read(peer);  // it may have said that it leaves

@@ -54,7 +54,8 @@ class TcpHub {
 
   void wait_for_events();
   void accept_all();
-  void serve(Peer& peer, short events);
+  void take_in(Peer& peer, short events);
+  void send_out(Peer& peer);
   void read(Peer& peer);
   void handle(Peer& peer, Message& message);
   void admit(Peer& peer, const Message& message);

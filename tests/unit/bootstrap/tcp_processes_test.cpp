@@ -93,6 +93,28 @@ void kill_one(int victim) {
 TEST(TcpProcesses, AKilledRankIsNamedToTheOthers) { kill_one(2); }
 TEST(TcpProcesses, AKilledRankZeroIsNamedToTheOthers) { kill_one(0); }
 
+// What rank 0 has been told the others have been sent: that it stops dead then keeps nobody waiting.
+TEST(TcpProcesses, RankZeroMayStopOnceItHasGathered) {
+  constexpr int kRanks = 64;
+  const ReservedPort port;
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < kRanks; ++rank) {
+    children.push_back(start_process([&] {
+      auto self = make_tcp_bootstrap(port.rendezvous(rank, kRanks), 20s);
+      self->all_gather(nullptr, nullptr, 0, "start", 20s);
+      if (rank == 0) std::this_thread::sleep_for(200ms);  // its part is the last
+      self->all_gather(nullptr, nullptr, 0, "gathered", 5s);
+      if (rank == 0) ::raise(SIGSTOP);
+      return 0;
+    }));
+  }
+  for (int rank = 1; rank < kRanks; ++rank) {
+    EXPECT_EQ(wait_for_process(children[static_cast<std::size_t>(rank)]), 0) << rank;
+  }
+  ::kill(children.front(), SIGKILL);
+  EXPECT_EQ(wait_for_process(children.front()), -SIGKILL);
+}
+
 TEST(TcpProcesses, ARankKilledWhileJoiningMayBeReplaced) {
   const ReservedPort port;
   const pid_t zero = start_process([&] {
