@@ -133,11 +133,18 @@ void choose_combine(Scenario& scenario, std::mt19937& random) {
 }  // namespace
 
 reference::Bytes random_elements(DType dtype, std::size_t count, std::mt19937& random, bool special) {
+  constexpr std::size_t kDrawn = 16384;
+  constexpr std::size_t kStretch = 512;
   const std::size_t size = size_of(dtype);
   reference::Bytes bytes(count * size);
-  for (std::size_t i = 0; i < count; ++i) {
+  const std::size_t drawn = std::min(count, kDrawn);
+  for (std::size_t i = 0; i < drawn; ++i) {
     const std::uint32_t code = random_code(dtype, random, special);
     std::memcpy(bytes.data() + i * size, &code, size);
+  }
+  for (std::size_t i = drawn; i < count; i += kStretch) {
+    const std::size_t from = random() % (kDrawn - kStretch);
+    std::memcpy(bytes.data() + i * size, bytes.data() + from * size, std::min(kStretch, count - i) * size);
   }
   return bytes;
 }

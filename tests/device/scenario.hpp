@@ -48,7 +48,8 @@ struct ScenarioLimits {
 /// Random rows for combine, as many as every rank granted.
 void make_y(Scenario& scenario, std::mt19937& random);
 
-/// `count` random elements: mostly moderate values, now and then zeros, denormals, infinities and NaN.
+/// `count` random elements: mostly moderate values, now and then zeros, denormals, infinities and NaN. Beyond a few
+/// thousand they are stretches of those from random places: drawing each took most of a test's time.
 [[nodiscard]] reference::Bytes random_elements(DType dtype, std::size_t count, std::mt19937& random, bool special);
 
 }  // namespace railyard::device_tests
