@@ -77,6 +77,10 @@ class Cuda(unittest.TestCase):
             texts = [element.text for element in xml.etree.ElementTree.parse(path).iter()]
             self.assertIn("SMs of an operation", texts)
 
+    def test_operations_may_keep_wait_statistics(self):
+        document = self.measure("throughput", "--ranks", "2", "--tokens", "32", "--sms", "8", "--wait-statistics")
+        self.assertTrue(document["config"]["wait_statistics"])
+
     def test_link(self):
         document = self.measure("link", "--tokens", "512")
         self.assertEqual({result["operation"] for result in document["results"]}, {"local_copy", "flag"})

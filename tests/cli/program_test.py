@@ -60,7 +60,7 @@ class Program(unittest.TestCase):
 
     def test_bench_has_exactly_the_options_of_its_interface(self):
         wanted = {"--help", "--ranks", "--launch", "--device", "--devices", "--tokens", "--hidden", "--experts", "--top-k", "--layout",
-                  "--codec", "--routing", "--skew", "--sms", "--seed", "--warmup", "--iterations", "--beside", "--peers", "--explain",
+                  "--codec", "--routing", "--skew", "--sms", "--seed", "--warmup", "--iterations", "--beside", "--wait-statistics", "--peers", "--explain",
                   "--json", "--plot"}
         for subject in ["throughput", "low-latency", "link"]:
             done = railyard("bench", subject, "--help")
@@ -93,6 +93,7 @@ class Program(unittest.TestCase):
         self.expect_usage_error(["bench", "throughput", "--peers", "nccl"], "nccl", "--device host", "memcpy", code=code)
         self.expect_usage_error(["bench", "throughput", "--peers", "memcpy,deep_ep"], "deep_ep", "memcpy", code=code)
         self.expect_usage_error(["bench", "throughput", "--beside", "gemm"], "--beside gemm", "--device cuda", code=code)
+        self.expect_usage_error(["bench", "throughput", "--wait-statistics"], "--wait-statistics", "--device cuda", code=code)
         self.expect_usage_error(["bench", "link", "--sms", "16"], "--sms is 16", "cuda", code=code)
         self.expect_usage_error(["bench", "throughput", "--devices", "1"], "--devices is 1", "cuda")
 

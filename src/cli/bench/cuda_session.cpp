@@ -67,7 +67,10 @@ CudaSession::CudaSession(World& world, const RankStreams& streams, const Options
   for (std::vector<Images>& own : images_) {
     own.resize(static_cast<std::size_t>(slots));
   }
-  world.run([this](Rank& rank) { upload(rank.index()); });
+  world.run([this](Rank& rank) {
+    upload(rank.index());
+    group(rank.index()).set_wait_statistics(this->options().wait_statistics);
+  });
 }
 
 void CudaSession::upload(int rank) {

@@ -83,6 +83,10 @@ void refuse_absent(const Options& options) {
     refuse(diagnostics::format("--beside {} with {} on {}", options.beside, name(options.subject), options.device),
            "throughput with --device cuda has it");
   }
+  if (options.wait_statistics && (!cuda || options.subject != Subject::throughput)) {
+    refuse(diagnostics::format("--wait-statistics with {} on {}", name(options.subject), options.device),
+           "throughput with --device cuda has it; the host always keeps them");
+  }
   for (const std::string& peer : options.peers) {
     if (cuda ? peer != "nccl" : peer != "memcpy" && peer != "mpi") {
       refuse(diagnostics::format("the peer '{}' of --peers with --device {}", peer, options.device),
@@ -196,6 +200,8 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
       .add_option("--beside", options.beside,
                   "Measure again beside this work, on the SMs that operations leave: gemm (cuda, throughput)")
       ->check(CLI::IsMember({"gemm"}));
+  command.add_flag("--wait-statistics", options.wait_statistics,
+                   "Measure operations that keep wait statistics (cuda, throughput)");
   command.add_option("--peers", options.peers, "Others to measure beside: memcpy, mpi (host), nccl (cuda)")
       ->delimiter(',');
   command.add_flag("--explain", options.explain, "Count the bytes, print the limit, and say where the time goes");

@@ -37,7 +37,8 @@ struct Options : SyntheticRouting {  // the routing of every rank; its seed is a
   std::vector<int> sms;      // several: a sweep; empty: what the library takes
   int warmup = 5;
   int iterations = 50;
-  std::string beside;  // work on the SMs that operations leave; empty: none
+  std::string beside;            // work on the SMs that operations leave; empty: none
+  bool wait_statistics = false;  // of cuda: operations keep them while they are measured
   std::vector<std::string> peers;
   bool explain = false;
   std::string json;  // path or "-"; empty: none

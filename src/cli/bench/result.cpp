@@ -69,6 +69,7 @@ Json json_of(const Options& options) {
           {"warmup", options.warmup},
           {"iterations", options.iterations},
           {"beside", options.beside.empty() ? Json(nullptr) : Json(options.beside)},
+          {"wait_statistics", options.wait_statistics},
           {"peers", options.peers}};
 }
 
