@@ -65,7 +65,7 @@ __device__ __forceinline__ void bulk_wait_read() {
   asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(kPending) : "memory");
 }
 
-/// All of this thread's bulk stores have been performed.
+/// All of this thread's bulk stores are visible to it; where they are performed is for a fence behind it to say.
 __device__ __forceinline__ void bulk_wait_written() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
 
 }  // namespace railyard::device

@@ -14,10 +14,10 @@
 namespace railyard::device {
 
 /// Chain 1, bulk write -> peer signal; with it chain 5 for generic writes of the same threads. The block's threads
-/// [0, num_threads), whole warps. wait_group 0 (never .read) makes each issuing thread's bulk stores performed and
-/// ordered before what that thread does next, in the generic proxy too; the barrier brings all threads' writes before
-/// the signalling threads; fence.acq_rel.sys is cumulative over them; the addition comes after. `word_of(peer)` is a
-/// 64-bit signal in that peer's memory, or null for a peer that is not told.
+/// [0, num_threads), whole warps. wait_group 0 (never .read) makes each issuing thread's bulk stores visible to it and
+/// ordered before what it does next, in the generic proxy too; the barrier brings all threads' writes before the
+/// signalling threads; fence.acq_rel.sys is cumulative over them; the addition comes after. `word_of(peer)` is a 64-bit
+/// signal in that peer's memory, or null for a peer that is not told.
 template <class WordOf>
 __device__ __forceinline__ void writes_to_peer_signals(int num_threads, int num_peers, std::uint64_t share,
                                                        WordOf word_of) {

@@ -27,7 +27,7 @@ struct WaitReport {
   std::uint64_t epoch = 0;
   std::uint64_t expected = 0;  // exchange: the tag (low 32 bits of the epoch); signals: the value awaited
   std::uint64_t seen = 0;      // the tag or signal that was there instead
-  std::uint32_t refused = 0;   // 1: a launch came after the failure, and ended at once
+  std::uint32_t refused = 0;   // 1: a launch found the failure, its own blocks' perhaps, and ended at once
 };
 
 }  // namespace railyard::device

@@ -47,15 +47,16 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   check(launch);
   CombinePlan plan;
   plan.row_bytes = static_cast<std::uint32_t>(launch.hidden) * static_cast<std::uint32_t>(size_of(launch.y_dtype));
-  require(launch.num_reducers <= kWarps && launch.num_stages <= kMaxCombineStages && launch.max_chunk <= kMaxChunk,
-          diagnostics::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {}",
+  require(launch.num_reducers <= kWarps && launch.num_stages <= kMaxCombineStages && launch.max_chunk <= kMaxChunk &&
+              launch.max_chunk % kChunkStep == 0,
+          diagnostics::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {} in steps of {}",
                               launch.num_reducers, launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages,
-                              kMaxChunk));
+                              kMaxChunk, kChunkStep));
   plan.num_reducers = launch.num_reducers > 0 ? launch.num_reducers : default_reducers(launch.num_blocks);
   if (launch.num_stages > 0) plan.num_stages = launch.num_stages;
-  const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk / 512 * 512 : kMaxChunk;
+  const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk : kMaxChunk;
   const std::uint32_t chunks = (plan.row_bytes + max_chunk - 1) / max_chunk;
-  plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, 512));
+  plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, kChunkStep));
   plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
   require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
           diagnostics::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));

@@ -11,7 +11,8 @@ namespace railyard::throughput {
 
 inline constexpr int kCombineStages = 3;  // of a warp's ring, by default
 inline constexpr int kMaxCombineStages = 8;
-inline constexpr std::uint32_t kMaxChunk = 7 * 512;  // bytes of y in a stage: seven vectors per lane
+inline constexpr std::uint32_t kChunkStep = 512;            // bytes: a vector per lane
+inline constexpr std::uint32_t kMaxChunk = 7 * kChunkStep;  // of y in a stage
 inline constexpr int kVectorsPerLane = 7;
 
 /// Where one rank's y is.

@@ -39,6 +39,7 @@ struct Scenario {
 
 struct ScenarioLimits {
   int max_tokens = 200;
+  int max_hidden = 9216;
   int max_blocks = 8;
   bool only_plain = false;  // aligned, ample capacity, one size
 };

@@ -30,6 +30,14 @@ int num_devices() {
   return std::min(count, number_from_environment("RAILYARD_TEST_DEVICES", count));
 }
 
+/// Of random exchanges: rows of many ranks are narrow, or there would be gigabytes of them.
+ScenarioLimits limits_of(const CudaRanks& ranks, int max_tokens, int max_blocks, bool only_plain = false) {
+  return {.max_tokens = max_tokens,
+          .max_hidden = ranks.size() > 8 ? 136 : 9216,
+          .max_blocks = max_blocks,
+          .only_plain = only_plain};
+}
+
 int scaled(int count) { return std::max(1, count * number_from_environment("RAILYARD_TEST_SCALE", 100) / 100); }
 
 struct Machine {
@@ -55,12 +63,12 @@ class OnMachine : public testing::TestWithParam<Machine> {
 
 TEST_P(OnMachine, RandomExchangesEqualTheReference) {
   CudaRanks ranks(options());
-  const int cases = scaled(60);
+  const int cases = scaled(ranks.size() > 8 ? 16 : 60);
   for (int i = 0; i < cases; ++i) {
     const auto seed = static_cast<std::uint32_t>(1000 * ranks.size() + i);
     const int max_tokens = i % 8 == 7 ? 700 : i % 4 == 1 ? 400 : 150;  // few: blocks route alone
-    const ScenarioLimits limits{.max_tokens = max_tokens, .max_blocks = std::min(16, ranks.max_blocks())};
-    Scenario scenario = random_scenario(seed, ranks.size(), limits);
+    Scenario scenario =
+        random_scenario(seed, ranks.size(), limits_of(ranks, max_tokens, std::min(16, ranks.max_blocks())));
     ranks.clear_memory();
     Exchange exchange(ranks, scenario);
     ASSERT_EQ(exchange.run(i % 2 == 0), "") << scenario.describe();
@@ -74,9 +82,9 @@ TEST_P(OnMachine, CountersWrapWhileTheGridChanges) {
   for (const std::uint64_t start : starts) {
     ranks.reset(start);
     for (int i = 0; i < 8; ++i) {
-      Scenario scenario = random_scenario(
-          static_cast<std::uint32_t>(77 + i), ranks.size(),
-          {.max_tokens = i % 2 == 1 ? 600 : 100, .max_blocks = std::min(16, ranks.max_blocks()), .only_plain = true});
+      Scenario scenario =
+          random_scenario(static_cast<std::uint32_t>(77 + i), ranks.size(),
+                          limits_of(ranks, i % 2 == 1 ? 600 : 100, std::min(16, ranks.max_blocks()), true));
       ranks.clear_memory();
       Exchange exchange(ranks, scenario);
       ASSERT_EQ(exchange.run(false), "") << "epoch " << start + static_cast<std::uint64_t>(i) << " "
@@ -88,7 +96,7 @@ TEST_P(OnMachine, CountersWrapWhileTheGridChanges) {
 TEST_P(OnMachine, AMissingPeerIsReportedAndNothingTraps) {
   if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
   CudaRanks ranks(options());
-  Scenario scenario = random_scenario(5, ranks.size(), {.max_tokens = 100, .max_blocks = 4, .only_plain = true});
+  Scenario scenario = random_scenario(5, ranks.size(), limits_of(ranks, 100, 4, true));
   Exchange exchange(ranks, scenario);
   for (int r = 0; r < ranks.size(); ++r) ranks[r].host_control->timeout_ns = 20'000'000;
   const int missing = ranks.size() - 1;
@@ -117,7 +125,7 @@ TEST_P(OnMachine, AMissingPeerIsReportedAndNothingTraps) {
   ranks.synchronize();
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(10));
   ranks.reset(9);
-  Scenario next = random_scenario(6, ranks.size(), {.max_tokens = 100, .max_blocks = 4});
+  Scenario next = random_scenario(6, ranks.size(), limits_of(ranks, 100, 4));
   Exchange after(ranks, next);
   EXPECT_EQ(after.run(true), "");
 }
@@ -125,7 +133,7 @@ TEST_P(OnMachine, AMissingPeerIsReportedAndNothingTraps) {
 TEST_P(OnMachine, AbortEndsAWait) {
   if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
   CudaRanks ranks(options());
-  Scenario scenario = random_scenario(8, ranks.size(), {.max_tokens = 100, .max_blocks = 4, .only_plain = true});
+  Scenario scenario = random_scenario(8, ranks.size(), limits_of(ranks, 100, 4, true));
   Exchange exchange(ranks, scenario);
   exchange.launch_dispatch();
   ranks.synchronize();
@@ -143,7 +151,7 @@ TEST_P(OnMachine, AbortEndsAWait) {
 TEST_P(OnMachine, DifferentCallsAreFoundBeforeRowsAreWritten) {
   if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
   CudaRanks ranks(options());
-  Scenario scenario = random_scenario(9, ranks.size(), {.max_tokens = 900, .max_blocks = 4, .only_plain = true});
+  Scenario scenario = random_scenario(9, ranks.size(), limits_of(ranks, 900, 4, true));
   Exchange exchange(ranks, scenario);
   for (int r = 0; r < ranks.size(); ++r) ranks[r].host_control->timeout_ns = 50'000'000;
   exchange.rank(1).dispatch.descriptor = 99;
@@ -203,9 +211,9 @@ TEST_P(OnMachine, ManyOperationsInARowStayEqual) {
   std::vector<std::uint64_t*> differences;
   const int max_blocks = std::min(16, ranks.max_blocks() / 2);
   for (int set = 0; set < kSets; ++set) {
-    scenarios.push_back(std::make_unique<Scenario>(
-        random_scenario(static_cast<std::uint32_t>(300 + set), ranks.size(),
-                        {.max_tokens = set % 3 == 0 ? 900 : 200, .max_blocks = max_blocks, .only_plain = true})));
+    scenarios.push_back(
+        std::make_unique<Scenario>(random_scenario(static_cast<std::uint32_t>(300 + set), ranks.size(),
+                                                   limits_of(ranks, set % 3 == 0 ? 900 : 200, max_blocks, true))));
     scenarios.back()->config.tail = Tail::zero;
     exchanges.push_back(std::make_unique<Exchange>(ranks, *scenarios.back()));
     ASSERT_EQ(exchanges.back()->run(false), "") << scenarios.back()->describe();
@@ -265,8 +273,9 @@ TEST_P(OnMachine, ManyOperationsInARowStayEqual) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OneGpu, OnMachine,
-                         testing::Values(Machine{1, 1}, Machine{2, 1}, Machine{3, 1}, Machine{5, 1}, Machine{8, 1}));
-INSTANTIATE_TEST_SUITE_P(TwoGpus, OnMachine, testing::Values(Machine{2, 2}, Machine{8, 2}));
+                         testing::Values(Machine{1, 1}, Machine{2, 1}, Machine{3, 1}, Machine{5, 1}, Machine{8, 1},
+                                         Machine{20, 1}));
+INSTANTIATE_TEST_SUITE_P(TwoGpus, OnMachine, testing::Values(Machine{2, 2}, Machine{8, 2}, Machine{40, 2}));
 
 }  // namespace
 }  // namespace railyard::device_tests
