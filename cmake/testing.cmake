@@ -40,19 +40,24 @@ function(railyard_add_test name)
     PROPERTIES LABELS "${test_LABELS}" TIMEOUT ${test_TIMEOUT})
 endfunction()
 
-# railyard_test_on_gpus(<test> <threads|processes> <filter of GoogleTest> <seconds> [<variable>=<value>...]): the same
-# executable once more, with ranks on GPUs.
+# railyard_test_again(<name> <test> <label> <backend> <filter of GoogleTest> <seconds> [<variable>=<value>...]): the same
+# executable once more, as one ctest test. A filter that fits nothing fails.
+function(railyard_test_again name test label backend filter timeout)
+  add_test(NAME ${name} COMMAND ${test} --gtest_filter=${filter})
+  set_tests_properties(${name} PROPERTIES
+    LABELS ${label} TIMEOUT ${timeout} ENVIRONMENT "RAILYARD_TEST_BACKEND=${backend};${ARGN}"
+    FAIL_REGULAR_EXPRESSION "Running 0 tests")
+endfunction()
+
+# railyard_test_on_gpus(<test> <threads|processes> <filter of GoogleTest> <seconds> [<variable>=<value>...]): with ranks
+# on GPUs.
 function(railyard_test_on_gpus name launch filter timeout)
-  add_test(NAME cuda-${launch}.${name} COMMAND ${name} --gtest_filter=${filter})
-  set_tests_properties(cuda-${launch}.${name} PROPERTIES
-    LABELS gpu1 TIMEOUT ${timeout} ENVIRONMENT "RAILYARD_TEST_BACKEND=cuda-${launch};${ARGN}")
+  railyard_test_again(cuda-${launch}.${name} ${name} gpu1 cuda-${launch} "${filter}" ${timeout} ${ARGN})
   add_dependencies(railyard_cuda_part ${name})
 endfunction()
 
-# railyard_test_with_processes(<test> <filter of GoogleTest> <seconds> [<variable>=<value>...]): the same executable once
-# more, with ranks as processes of this machine.
+# railyard_test_with_processes(<test> <filter of GoogleTest> <seconds> [<variable>=<value>...]): with ranks as processes
+# of this machine.
 function(railyard_test_with_processes name filter timeout)
-  add_test(NAME processes.${name} COMMAND ${name} --gtest_filter=${filter})
-  set_tests_properties(processes.${name} PROPERTIES
-    LABELS host TIMEOUT ${timeout} ENVIRONMENT "RAILYARD_TEST_BACKEND=host-processes;${ARGN}")
+  railyard_test_again(processes.${name} ${name} host host-processes "${filter}" ${timeout} ${ARGN})
 endfunction()

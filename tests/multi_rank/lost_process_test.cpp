@@ -181,6 +181,7 @@ TEST_P(LostProcess, AStoppedOneThatComesBackIsToldAndHarmsNobody) {
                     check_plain(place.at("kept"), scenario_, plain_, rank.index(), kept);
                   },
                   [&](const ProcessWorld& world) {
+                    world.wait_until_stopped(1);
                     std::this_thread::sleep_for(kRollCall + 800ms);
                     ::kill(world.process(1), SIGCONT);
                   }),
@@ -229,6 +230,7 @@ TEST_P(LostProcess, TeardownWaitsForNobody) {
                   },
                   [&](const ProcessWorld& world) {
                     if (signal == SIGKILL) return;
+                    world.wait_until_stopped(3);
                     std::this_thread::sleep_for(1500ms);  // the others have ended
                     ::kill(world.process(3), SIGKILL);
                   }),

@@ -123,6 +123,11 @@ int ProcessWorld::finish(int rank, Report& report) {
   return status;
 }
 
+void ProcessWorld::wait_until_stopped(int rank) const {
+  siginfo_t seen{};
+  ::waitid(P_PID, static_cast<id_t>(process(rank)), &seen, WSTOPPED | WEXITED | WNOWAIT);
+}
+
 void ProcessWorld::finish_with_victim(int victim, int signal, Report& report) {
   for (int rank = 0; rank < static_cast<int>(children_.size()); ++rank) {
     if (rank != victim) require_success(rank, report);

@@ -30,6 +30,8 @@ class ProcessWorld {
   ProcessWorld& operator=(const ProcessWorld&) = delete;
 
   [[nodiscard]] pid_t process(int rank) const { return children_[static_cast<std::size_t>(rank)].process; }
+  /// Returns once the rank's process has stopped, or ended.
+  void wait_until_stopped(int rank) const;
   /// Waits until the rank's process has ended, adds what it reported to `report`, and returns its status (waitpid).
   [[nodiscard]] int finish(int rank, Report& report);
   /// Waits for all. The others end with status 0, and what they reported is added to `report`. The victim is resumed

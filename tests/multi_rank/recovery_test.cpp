@@ -311,7 +311,7 @@ TEST_P(Recoveries, AMaskedRankJoinsAgainWithFreshMemory) {
                          [&] { static_cast<void>(group.rejoin()); });
             rank.barrier();
             if (rank.index() == 1) {
-              std::this_thread::sleep_for(kRollCall + 500ms);
+              std::this_thread::sleep_for(kRollCall + 1s);
               expect_error(place, ErrorCode::masked, {}, [&] { static_cast<void>(group.recover()); });
               group.set_timeout(50ms);
               expect_error(place, ErrorCode::timeout, {"rejoin"}, [&] { static_cast<void>(group.rejoin()); });
