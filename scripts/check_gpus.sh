@@ -71,7 +71,7 @@ one_gpu_steps() {
   [ -x "$sanitizer" ] || return
   # initcheck lets one kernel run at a time, so that its ranks must not wait for each other: one rank alone.
   local checked
-  checked="RAILYARD_TEST_DEVICES=1 RAILYARD_TEST_SCALE=$(of 15) $sanitizer --error-exitcode 9"
+  checked="RAILYARD_TEST_DEVICES=1 RAILYARD_TEST_SCALE=$(of 10) $sanitizer --error-exitcode 9"
   echo "memcheck 120 $checked --tool memcheck $(program device_throughput_test) --gtest_filter=OneGpu*Random*/1"
   echo "synccheck 120 $checked --tool synccheck $(program device_throughput_test) --gtest_filter=OneGpu*Random*/1"
   echo "initcheck 120 $checked --tool initcheck $(program device_throughput_test) --gtest_filter=OneGpu*Random*/0"
@@ -80,11 +80,11 @@ one_gpu_steps() {
 run_line() {
   local words
   read -ra words <<<"$1"
-  step "${words[@]}"
+  CUDA_VISIBLE_DEVICES=$(cut -d , -f $((slot + 1)) <<<"$gpu_list") step "${words[@]}"
 }
 export -f run_line
 one_gpu_steps | while read -r line; do if is_chosen "${line%% *}"; then echo "$line"; fi; done |
-  xargs -r -d '\n' -n 1 -P "$gpus" --process-slot-var=CUDA_VISIBLE_DEVICES bash -c 'run_line "$1"' run_line
+  xargs -r -d '\n' -n 1 -P "$gpus" --process-slot-var=slot bash -c 'run_line "$1"' run_line
 [ -x "$sanitizer" ] || echo "compute-sanitizer is not installed; memcheck, synccheck and initcheck did not run"
 
 if [ "$gpus" -ge 2 ]; then

@@ -4,13 +4,16 @@
 # shellcheck shell=bash
 
 # begin_steps FOLDER [BINARIES]: logs go to FOLDER; programs are those of build/cuda, or lie side by side in BINARIES.
+# The GPUs are all of the machine, or those of CUDA_VISIBLE_DEVICES.
 begin_steps() {
   folder=$1 programs=${2:-}
   build=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)/build/cuda
   mkdir -p "$folder" || exit 2
   : >"$folder/steps.txt"
   gpus=$(nvidia-smi --list-gpus 2>/dev/null | grep -c '^GPU')
-  export folder programs build gpus
+  gpu_list=${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}
+  [ -z "${CUDA_VISIBLE_DEVICES:-}" ] || gpus=$(tr , '\n' <<<"$gpu_list" | grep -c .)
+  export folder programs build gpus gpu_list
 }
 
 # program NAME: its path.

@@ -11,9 +11,9 @@ namespace railyard::throughput {
 
 inline constexpr int kCombineStages = 3;  // of a warp's ring, by default
 inline constexpr int kMaxCombineStages = 8;
-inline constexpr std::uint32_t kChunkStep = 512;            // bytes: a vector per lane
-inline constexpr std::uint32_t kMaxChunk = 7 * kChunkStep;  // of y in a stage
 inline constexpr int kVectorsPerLane = 7;
+inline constexpr std::uint32_t kChunkStep = 512;                          // bytes: a vector per lane
+inline constexpr std::uint32_t kMaxChunk = kVectorsPerLane * kChunkStep;  // of y in a stage
 
 /// Where one rank's y is.
 struct PulledRows {

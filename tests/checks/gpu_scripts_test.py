@@ -41,9 +41,10 @@ class GpuScripts(unittest.TestCase):
         lines = "".join(f"GPU {index}: a stand-in\\n" for index in range(count))
         write_program(self.root / "tools/nvidia-smi", f"#!/bin/sh\nprintf '{lines}'\n")
 
-    def run_script(self, script, *options):
-        environment = os.environ | {"PATH": f"{self.root / 'tools'}:{os.environ['PATH']}"}
-        environment.pop("CUDA_VISIBLE_DEVICES", None)
+    def run_script(self, script, *options, visible=""):
+        environment = os.environ | {"PATH": f"{self.root / 'tools'}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": visible}
+        if not visible:
+            del environment["CUDA_VISIBLE_DEVICES"]
         done = subprocess.run([SCRIPTS / script, *options, self.root / "logs", self.programs], capture_output=True,
                               text=True, check=False, env=environment)
         return done.returncode, done.stdout + done.stderr
@@ -71,6 +72,16 @@ class GpuScripts(unittest.TestCase):
         self.assertEqual(status, 0, output)
         self.assertIn("0 of 14 steps failed", output)
         self.assertNotIn("property-all", output)
+
+    def test_the_gpus_may_be_chosen(self):
+        self.set_gpus(8)
+        status, output = self.run_script("check_gpus.sh", "--quick", visible="5,7")
+        self.assertEqual(status, 0, output)
+        self.assertRegex(self.log("kernels"), "GPUs [57],")
+        self.assertIn("GPUs 5,7,", self.log("kernels-2"))
+        status, output = self.run_script("measure_gpus.sh", "--no-tests", visible="5,6,7")
+        self.assertEqual(status, 0, output)
+        self.assertIn("--ranks 3", self.log("bf16"))
 
     def test_steps_may_be_chosen(self):
         status, output = self.run_script("check_gpus.sh", "--steps", "property-all$|^times|^fabric$")
