@@ -78,11 +78,14 @@ class RAILYARD_API Rank {
 struct Rendezvous {
   int rank = 0;  // of this process
   int size = 1;
-  std::string address;     // a name or number (IPv4, IPv6) at which the others reach rank 0
-  std::uint16_t port = 0;  // rank 0 listens there; 1 to 65535
+  std::string address;     // a name or number (IPv4, IPv6) at which the others reach rank 0, or the external rendezvous
+  std::uint16_t port = 0;  // it listens there; 1 to 65535
   /// Of this job, at most 256 bytes: a process that presents another is refused and logged. It keeps jobs apart;
   /// nothing is encrypted. Empty: RAILYARD_SECRET, or none.
   std::string secret = {};
+  /// `railyard rendezvous` listens there, and rank 0 connects like the others: its process may be lost like any
+  /// other's.
+  bool external = false;
 };
 
 /// Collective of another library: `all` receives a block of `bytes` from every rank, in rank order.
@@ -95,10 +98,11 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 /// process names its own device (`devices` with one element, by its own numbering), or those of all ranks in turn; all
 /// are on one kind. When a process ends without a word, the waits of all others end at once with RY-ABORTED naming its
 /// rank; its memory stays mapped as long as somebody uses it. From then on the world has no collectives and makes no
-/// groups, but groups of the host may recover (Group::recover), unless it was rank 0's process, which all others meet
-/// through. A rank whose function throws aborts the world: nobody recovers from that. Not promised: once rank 0's world
-/// and groups are destroyed nobody passes a death on, and as long as a child that the process forked without exec lives
-/// it counts as alive, since the child holds its connections. The others' deadlines remain.
+/// groups, but groups may recover (Group::recover), unless it was the process that all meet through: rank 0's, or,
+/// where the rendezvous is external, that. A rank whose function throws aborts the world: nobody recovers from that.
+/// Not promised: once rank 0's world and groups are destroyed nobody passes a death on (an external rendezvous does),
+/// and as long as a child that the process forked without exec lives it counts as alive, since the child holds its
+/// connections. The others' deadlines remain.
 class RAILYARD_API World {
  public:
   /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a
@@ -106,13 +110,15 @@ class RAILYARD_API World {
   /// no CUDA part, an old driver, compute capability below 9.0, and with several ranks on a GPU fewer than 32 device
   /// connections (CUDA_DEVICE_MAX_CONNECTIONS=32, set before the process first uses CUDA).
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
-  /// This process is one rank. Collective: returns once all have connected to rank 0. Throws RY-TIMEOUT naming the
-  /// ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if rank 0 refuses this process
-  /// (another version, secret or number of ranks, a rank that is there already), RY-OUT-OF-MEMORY if the system
-  /// refuses a thread, and as `threads`. After another world at the same address: once rank 0 has left that.
+  /// This process is one rank. Collective: returns once all have connected to rank 0, or the external rendezvous.
+  /// Throws RY-TIMEOUT naming the ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if it
+  /// is refused there (another version, secret or number of ranks, a rank that is there already), RY-OUT-OF-MEMORY if
+  /// the system refuses a thread, and as `threads`. After another world at the same address: once rank 0, or where the
+  /// rendezvous is external everyone, has left that.
   [[nodiscard]] static World connect(const Rendezvous& rendezvous, WorldOptions options = {});
-  /// `connect` with what torchrun, Open MPI or Slurm say in their variables (docs/configuration.md). RY-ENVIRONMENT
-  /// names the variable that is missing or cannot be read.
+  /// `connect` with what torchrun, Open MPI or Slurm say in their variables, at the external rendezvous of
+  /// RAILYARD_RENDEZVOUS if that is set (docs/configuration.md). RY-ENVIRONMENT names the variable that is missing or
+  /// cannot be read.
   [[nodiscard]] static World from_environment(WorldOptions options = {});
   /// `connect` for processes that another library has brought together: `all_gather` is called twice, here, by every
   /// rank, and carries rank 0's address and a random secret; then the world has connections of its own, with deadlines.

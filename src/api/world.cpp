@@ -219,14 +219,20 @@ World World::connect(const Rendezvous& rendezvous, WorldOptions options) {
                                      .size = rendezvous.size,
                                      .address = rendezvous.address,
                                      .port = rendezvous.port,
-                                     .secret = rendezvous.secret.empty() ? state->secret : rendezvous.secret},
+                                     .secret = rendezvous.secret.empty() ? state->secret : rendezvous.secret,
+                                     .external = rendezvous.external},
                                     state->timeout, state->log);
   return World(std::move(state));
 }
 
 World World::from_environment(WorldOptions options) {
-  const bootstrap::LaunchEnvironment launched = bootstrap::read_launch_environment();
-  return connect({.rank = launched.rank, .size = launched.size, .address = launched.address, .port = launched.port},
+  const bootstrap::LaunchEnvironment launched =
+      bootstrap::read_launch_environment(diagnostics::read_environment().rendezvous);
+  return connect({.rank = launched.rank,
+                  .size = launched.size,
+                  .address = launched.address,
+                  .port = launched.port,
+                  .external = launched.external},
                  std::move(options));
 }
 

@@ -50,7 +50,7 @@ class Bootstrap {
   /// member has gone or left. After `timeout` a majority that is there goes on without the others.
   [[nodiscard]] virtual Attendance assemble(AssemblyRequest request, std::chrono::nanoseconds timeout,
                                             AbortFlag& cancel);
-  /// Raised when those who are left cannot go on either: by `abort`, or because rank 0's process has gone.
+  /// Raised when those who are left cannot go on either: by `abort`, or because whom all meet through has gone.
   [[nodiscard]] virtual const std::shared_ptr<AbortFlag>& survivor_flag() const noexcept { return abort_flag(); }
   /// Raised when that rank's process has gone; null where ranks are threads, which do not go alone.
   [[nodiscard]] virtual std::shared_ptr<AbortFlag> departure_flag(int rank);

@@ -71,7 +71,7 @@ std::optional<Launcher> find_launcher() {
 
 }  // namespace
 
-LaunchEnvironment read_launch_environment() {
+LaunchEnvironment read_launch_environment(const std::optional<diagnostics::Endpoint>& rendezvous) {
   const std::optional<Launcher> found = find_launcher();
   if (!found) {
     throw Error(ErrorCode::environment,
@@ -83,6 +83,12 @@ LaunchEnvironment read_launch_environment() {
   environment.size = number_of(launcher.size, launcher.name, 1, kMaxRanks);
   environment.rank = number_of(launcher.rank, launcher.name, 0, environment.size - 1);
   environment.local_rank = number_of(launcher.local_rank, launcher.name, 0, environment.size - 1);
+  if (rendezvous) {
+    environment.address = rendezvous->host;
+    environment.port = rendezvous->port;
+    environment.external = true;
+    return environment;
+  }
   environment.address = value_of({"MASTER_ADDR", std::getenv("MASTER_ADDR")}, launcher.name);
   const int port = number_of({"MASTER_PORT", std::getenv("MASTER_PORT")}, launcher.name, 1, kMaxMasterPort);
   environment.port = static_cast<std::uint16_t>(port + 1);

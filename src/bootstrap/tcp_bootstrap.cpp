@@ -63,6 +63,7 @@ class TcpBootstrap final : public Bootstrap {
   TcpBootstrap(const TcpRendezvous& rendezvous, HubThread hub, Connection connection)
       : rank_(rendezvous.rank),
         size_(rendezvous.size),
+        external_(rendezvous.external),
         flag_(std::make_shared<AbortFlag>()),
         survivor_flag_(std::make_shared<AbortFlag>()),
         hub_(std::move(hub)),
@@ -113,8 +114,9 @@ class TcpBootstrap final : public Bootstrap {
       send(MessageKind::withdraw, {});
       if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
         lock.unlock();
-        lose_rank_0("rank 0: it does not answer");
-        throw_timeout(purpose, "0", timeout);
+        lose_host("it does not answer");
+        if (!external_) throw_timeout(purpose, "0", timeout);
+        throw Error(ErrorCode::timeout, diagnostics::format("{}: the rendezvous does not answer", purpose));
       }
     }
     if (!reply_) throw_if_ended(purpose);
@@ -138,13 +140,13 @@ class TcpBootstrap final : public Bootstrap {
     std::unique_lock lock(mutex_);
     throw_if_raised(*survivor_flag_, request.purpose);
     std::optional<AssemblyAnswer>& place = assembled_[request.key];
-    const auto answered = [&] { return place.has_value() || survivor_flag_->raised() || left_ == 0; };
+    const auto answered = [&] { return place.has_value() || survivor_flag_->raised() || host_has_left(); };
     send(MessageKind::attend, encode(request));
     if (!changed_.wait_until(lock, deadline, [&] { return answered() || cancel.raised(); }) || !answered()) {
       send(MessageKind::stop, request.key, cancel.raised() ? 0 : 1);
       if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
         lock.unlock();
-        lose_rank_0("rank 0: it does not answer");
+        lose_host("it does not answer");
         lock.lock();
       }
     }
@@ -195,10 +197,13 @@ class TcpBootstrap final : public Bootstrap {
     flag_->raise(reason);
   }
   // Whether the others have this rank's part is unknown: nothing can follow it.
-  void lose_rank_0(std::string_view reason) {
-    departures_.front()->raise(reason);
+  void lose_host(std::string_view what) {
+    const std::string reason = diagnostics::format("{}: {}", external_ ? "the rendezvous" : "rank 0", what);
+    if (!external_) departures_.front()->raise(reason);
     end(reason);
   }
+  // With the mutex held. Rank 0 has left in order, and with it who passes messages on.
+  [[nodiscard]] bool host_has_left() const { return !external_ && left_ == 0; }
   // So that whoever has looked at a flag before it was raised is waiting now.
   void wake() {
     { const std::lock_guard lock(mutex_); }
@@ -236,13 +241,11 @@ class TcpBootstrap final : public Bootstrap {
       open = connection_.read_some() && open;
       open = take_in() && open;
     }
-    if (!has_left(0)) lose_rank_0("rank 0: its process has gone");
+    std::unique_lock lock(mutex_);
+    const bool in_order = host_has_left();
+    lock.unlock();
+    if (!in_order) lose_host("its process has gone");
     wake();
-  }
-
-  [[nodiscard]] bool has_left(int rank) {
-    const std::lock_guard lock(mutex_);
-    return left_ == rank;
   }
 
   void note_departure(int rank) {
@@ -299,8 +302,8 @@ class TcpBootstrap final : public Bootstrap {
         }
         return true;
       case MessageKind::leave:
-        // Rank 0's leave is remembered above others': its connection closes next.
-        if (left_ < 0 || message.header.rank == 0) left_ = message.header.rank;
+        // That of who passes messages on is remembered above others': its connection closes next.
+        if (left_ < 0 || (!external_ && message.header.rank == 0)) left_ = message.header.rank;
         return true;
       default:
         return false;
@@ -309,6 +312,7 @@ class TcpBootstrap final : public Bootstrap {
 
   const int rank_;
   const int size_;
+  const bool external_;  // who passes messages on is no rank
   const std::shared_ptr<AbortFlag> flag_;
   const std::shared_ptr<AbortFlag> survivor_flag_;
   std::vector<std::shared_ptr<AbortFlag>> departures_;  // [rank]
@@ -330,7 +334,7 @@ class TcpBootstrap final : public Bootstrap {
 };
 
 void validate(const TcpRendezvous& rendezvous) {
-  const auto& [rank, size, address, port, secret] = rendezvous;
+  const auto& [rank, size, address, port, secret, external] = rendezvous;
   if (size < 1 || rank < 0 || rank >= size) {
     throw Error(ErrorCode::invalid_argument,
                 diagnostics::format("rank {} of a world of {} ranks: a rank is in [0, size)", rank, size));
@@ -348,7 +352,7 @@ void validate(const TcpRendezvous& rendezvous) {
 std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout,
                                               std::shared_ptr<diagnostics::Log> log, FileDescriptor listener) {
   validate(rendezvous);
-  if (rendezvous.rank != 0) {
+  if (rendezvous.rank != 0 || rendezvous.external) {
     return std::make_shared<TcpBootstrap>(rendezvous, HubThread(), join_world(rendezvous, timeout));
   }
   if (!listener.valid()) listener = listen_at(rendezvous.address, rendezvous.port, deadline_after(timeout));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bootstrap between processes, on one machine or several: a star of TCP connections through rank 0.
+// Bootstrap between processes, on one machine or several: a star of TCP connections through rank 0, or a process that
+// is no rank.
 #pragma once
 
 #include "bootstrap/bootstrap.hpp"
@@ -17,15 +18,18 @@ namespace railyard::bootstrap {
 struct TcpRendezvous {
   int rank = 0;
   int size = 1;
-  std::string address;      // a name, or a number of IPv4 or IPv6, at which the others reach rank 0
-  std::uint16_t port = 0;   // rank 0 listens there; 1 to 65535
+  std::string address;      // a name, or a number of IPv4 or IPv6, at which the others reach who listens
+  std::uint16_t port = 0;   // there; 1 to 65535
   std::string secret = {};  // of this job; who presents another is refused. At most 256 bytes
+  bool external = false;    // `railyard rendezvous` listens; else rank 0
 };
 
 /// Collective: returns once all ranks have connected; rank 0 listens, the others try again until they reach it. Errors:
 ///   RY-TIMEOUT           names the ranks that have not connected; takes this rank back, so that it may try again
 ///   RY-CONFIG-MISMATCH   rank 0 refuses this rank: another version, secret or world size, or the rank is there already
 ///   RY-INVALID-ARGUMENT  the arguments, or rank 0 cannot listen there
+/// Where the rendezvous is external, read it for rank 0 in what follows, except as a rank: rank 0 is one like the
+/// others.
 ///
 /// The result's collectives are for small blocks: what one rank brings is at most 64 MiB, and all of it passes through
 /// rank 0. A timed-out call waits for rank 0's word that this rank's part is taken back; should that not come within a

@@ -46,6 +46,7 @@ bool equal_in_constant_time(std::string_view one, std::string_view other) {
 TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> log, FileDescriptor listener,
                FileDescriptor own_end)
     : size_(size),
+      is_of_rank_0_(own_end.valid()),
       secret_(std::move(secret)),
       log_(std::move(log)),
       listener_(std::move(listener)),
@@ -53,6 +54,7 @@ TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> l
       has_left_(static_cast<std::size_t>(size), false),
       parts_(static_cast<std::size_t>(size)),
       assemblies_(size) {
+  if (!is_of_rank_0_) return;
   peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(own_end), kMaxHelloBytes),
                                                .origin = "rank 0's process",
                                                .hello_deadline = Clock::now() + kHelloTimeout,
@@ -82,7 +84,7 @@ void TcpHub::wait_for_events() {
   if (::poll(events.data(), events.size(), poll_timeout_ms(wake)) < 0) return;
   const std::size_t known = peers_.size();
   for (std::size_t index = 0; index < known; ++index) take_in(*peers_[index], events[index].revents);
-  // Rank 0's own end is the first: what rank 0 has been told the others have been sent, and may its process stop then.
+  // The own end is the first: what rank 0 has been told the others have been sent, and may its process stop then.
   for (std::size_t index = known; index-- > 0;) send_out(*peers_[index]);
   if (events[known].revents != 0) accept_all();
 }
@@ -163,8 +165,8 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   const MessageHeader& hello = message.header;
   const int rank = hello.rank;
   if (hello.version != kWireVersion) {
-    return refuse(peer, diagnostics::format("rank {} from {} speaks version {} of the rendezvous, rank 0 version {}",
-                                            rank, peer.origin, hello.version, kWireVersion));
+    return refuse(peer, diagnostics::format("rank {} from {} speaks version {} of the rendezvous, {} version {}", rank,
+                                            peer.origin, hello.version, is_of_rank_0_ ? "rank 0" : "it", kWireVersion));
   }
   if (static_cast<MessageKind>(hello.kind) != MessageKind::hello || rank < 0 || rank >= hello.world_size) {
     return refuse(peer, diagnostics::format("a connection from {} does not begin as a rank does", peer.origin));
@@ -172,14 +174,15 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   if (!equal_in_constant_time(message.text(), secret_)) {
     return refuse(peer, diagnostics::format("rank {} from {} does not know this job's secret", rank, peer.origin));
   }
-  // Of the next world at this address: it tries again until rank 0 has left this one and listens for that.
+  // Of the next world at this address: it tries again until this one has ended and somebody listens for that.
   if (stage_ == Stage::ended || (rank < size_ && has_left_[static_cast<std::size_t>(rank)])) return close(peer);
   if (hello.world_size != size_) {
-    return refuse(peer, diagnostics::format("rank {} from {} is of a world of {} ranks, rank 0 of one of {}", rank,
-                                            peer.origin, hello.world_size, size_));
+    return refuse(peer,
+                  diagnostics::format("rank {} from {} is of a world of {} ranks, {} of one of {}", rank, peer.origin,
+                                      hello.world_size, is_of_rank_0_ ? "rank 0" : "the rendezvous", size_));
   }
   Peer*& place = ranks_[static_cast<std::size_t>(rank)];
-  if (place != nullptr || stage_ != Stage::joining || (rank == 0) != peer.own) {
+  if (place != nullptr || stage_ != Stage::joining || (is_of_rank_0_ && (rank == 0) != peer.own)) {
     return refuse(peer, diagnostics::format("rank {} from {} is there twice: another process has joined as that rank",
                                             rank, peer.origin));
   }
@@ -188,17 +191,22 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   peer.connection.set_max_payload(kMaxContributionBytes);
   if (std::ranges::find(ranks_, nullptr) != ranks_.end()) return;
   stage_ = Stage::running;
+  write_log(LogLevel::info, diagnostics::format("rendezvous: all {} ranks have met", size_));
   broadcast(make_packet(header(MessageKind::welcome)), nullptr);
 }
 
 void TcpHub::refuse(Peer& peer, std::string reason) {
   peer.connection.queue(make_packet(header(MessageKind::refused), reason));
-  try {
-    if (log_) log_->write(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
-  } catch (...) {  // the caller's callback threw: nobody here can be told, and the world goes on
-  }
+  write_log(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
   peer.refused = true;
   last_refusal_ = std::move(reason);
+}
+
+void TcpHub::write_log(LogLevel level, std::string_view line) {
+  try {
+    if (log_ && log_->enabled(level)) log_->write(level, line);
+  } catch (...) {  // the caller's callback threw: nobody here can be told, and the world goes on
+  }
 }
 
 void TcpHub::contribute(Peer& peer, Message& message) {
@@ -297,9 +305,12 @@ void TcpHub::close(Peer& peer) {
   if (stage_ == Stage::joining) return;
   has_left_[static_cast<std::size_t>(peer.rank)] = true;
   const MessageKind how = peer.left ? MessageKind::leave : MessageKind::gone;
-  if (peer.rank != 0) broadcast(make_packet(header(how, peer.rank)), nullptr);
+  write_log(LogLevel::info, diagnostics::format("rendezvous: rank {}{}", peer.rank,
+                                                peer.left ? " has left" : ": its process has gone"));
+  if (!peer.own) broadcast(make_packet(header(how, peer.rank)), nullptr);
   assemblies_.remove(peer.rank);
   pass_on_assemblies();
+  if (!is_of_rank_0_ && std::ranges::find(has_left_, false) == has_left_.end()) finished_ = true;
 }
 
 void TcpHub::end(int rank, std::string_view reason) {

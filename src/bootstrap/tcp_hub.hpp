@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The centre of the star: a thread of rank 0's process that every rank, rank 0 too, speaks to through a socket.
+// The centre of the star, which every rank speaks to through a socket: a thread of rank 0's process, or a process of
+// its own.
 #pragma once
 
 #include "bootstrap/assembly.hpp"
@@ -23,12 +24,13 @@ namespace railyard::bootstrap {
 /// are sent away without one: they come for the next world.
 class TcpHub {
  public:
-  /// `own_end`: the other end is rank 0's. `listener`: where the others connect; may be invalid if size is 1. Who does
-  /// not know the `secret` is refused.
+  /// `own_end`: the other end is rank 0's; invalid: rank 0 connects like all others. `listener`: where they connect;
+  /// may be invalid if nobody does. Who does not know the `secret` is refused.
   TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> log, FileDescriptor listener,
          FileDescriptor own_end);
 
-  /// Returns when rank 0 has left or closed its end. Sleeps in poll() when nothing happens.
+  /// Returns when rank 0 has left or closed its end; without such an end, when all ranks have met and left or gone.
+  /// Sleeps in poll() when nothing happens.
   void run();
 
  private:
@@ -60,6 +62,7 @@ class TcpHub {
   void handle(Peer& peer, Message& message);
   void admit(Peer& peer, const Message& message);
   void refuse(Peer& peer, std::string reason);
+  void write_log(LogLevel level, std::string_view line);
   void contribute(Peer& peer, Message& message);
   void withdraw(Peer& peer, std::uint64_t sequence);
   void attend(Peer& peer, const Message& message);
@@ -73,6 +76,7 @@ class TcpHub {
   [[nodiscard]] MessageHeader header(MessageKind kind, int rank = 0) const;
 
   const int size_;
+  const bool is_of_rank_0_;
   const std::string secret_;
   const std::shared_ptr<diagnostics::Log> log_;  // or null
   FileDescriptor listener_;

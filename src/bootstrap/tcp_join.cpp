@@ -41,7 +41,7 @@ class Joining {
       }
       const Clock::duration left = deadline_ - Clock::now();
       if (left <= Clock::duration::zero()) {
-        throw_timeout("0", gave_up_.empty() ? failure : diagnostics::format("{}, then {}", gave_up_, failure));
+        throw_no_host(gave_up_.empty() ? failure : diagnostics::format("{}, then {}", gave_up_, failure));
       }
       std::this_thread::sleep_for(std::min(pause, left));
     }
@@ -60,7 +60,7 @@ class Joining {
       case Outcome::late:
         connection.queue(make_packet(header(MessageKind::withdraw)));
         if (exchange(connection, answer, Clock::now() + kAnswerTimeout) != Outcome::answered) {
-          throw_timeout("0", "it does not answer");
+          throw_no_host("it does not answer");
         }
     }
     if (answer.kind() == MessageKind::refused) {
@@ -126,6 +126,12 @@ class Joining {
     throw Error(ErrorCode::timeout,
                 diagnostics::format("{}: ranks {} did not arrive within {} ms{}{}", place(), missing,
                                     in_milliseconds(timeout_), detail.empty() ? "" : ": ", detail));
+  }
+
+  [[noreturn]] void throw_no_host(std::string_view detail) const {
+    if (!rendezvous_.external) throw_timeout("0", detail);
+    throw Error(ErrorCode::timeout, diagnostics::format("{}: no `railyard rendezvous` let it in within {} ms: {}",
+                                                        place(), in_milliseconds(timeout_), detail));
   }
 
   const TcpRendezvous& rendezvous_;

@@ -10,7 +10,8 @@
 
 namespace railyard::bootstrap {
 
-/// Connects to rank 0, presents this rank, and waits for everyone. Errors as `make_tcp_bootstrap`.
+/// Connects to rank 0, or the external rendezvous, presents this rank, and waits for everyone. Errors as
+/// `make_tcp_bootstrap`.
 [[nodiscard]] Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout);
 
 /// The same for rank 0, whose connection exists.

@@ -133,7 +133,7 @@ FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::
     std::this_thread::sleep_for(kPortPause);
   }
   throw Error(ErrorCode::invalid_argument,
-              diagnostics::format("rank 0 cannot listen at {} port {}: {}", address, port, failure));
+              diagnostics::format("cannot listen at {} port {}: {}", address, port, failure));
 }
 
 std::uint16_t port_of(int listener) {

@@ -6,6 +6,7 @@
 #include "cli/environment.hpp"
 #include "cli/exit_status.hpp"
 #include "cli/inspect/inspect.hpp"
+#include "cli/rendezvous/rendezvous.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -31,9 +32,11 @@ constexpr const char* kExamples = R"(Examples:
   railyard inspect --ids ids.npy --experts 256 --ranks 8 --svg heat.svg
   railyard doctor                                        what is wrong with this machine, before a job finds out
   railyard doctor --rendezvous node-7:29501              can ranks meet there?
+  railyard rendezvous --ranks 16                         where ranks meet, so that any of them may be lost
 
 Exit status: 0 all results verified, 1 a wrong result, a failure or a problem found, 2 a command line that cannot be.
-Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG, RAILYARD_GPU_HANDLES, RAILYARD_TRACE (docs/configuration.md).)";
+Environment: RAILYARD_LOG, RAILYARD_TIMEOUT_S, RAILYARD_DEBUG, RAILYARD_GPU_HANDLES, RAILYARD_TRACE, RAILYARD_RENDEZVOUS,
+RAILYARD_SECRET (docs/configuration.md).)";
 
 int exit_code(ExitStatus status) { return static_cast<int>(status); }
 
@@ -71,6 +74,8 @@ int main(int argc, char** argv) {
   const auto doctor_options = railyard::cli::doctor::add_options(*doctor);
   CLI::App* inspect = app.add_subcommand("inspect", "Count what a routing does to ranks, experts and links");
   const auto inspect_options = railyard::cli::inspect::add_options(*inspect);
+  CLI::App* rendezvous = app.add_subcommand("rendezvous", "Let the processes of a world meet in one that is no rank");
+  const auto rendezvous_options = railyard::cli::rendezvous::add_options(*rendezvous);
 
   try {
     app.parse(argc, argv);
@@ -79,6 +84,9 @@ int main(int argc, char** argv) {
     }
     if (inspect->parsed()) {
       return exit_code(railyard::cli::inspect::run(inspect_options()));
+    }
+    if (rendezvous->parsed()) {
+      return exit_code(railyard::cli::rendezvous::run(rendezvous_options()));
     }
     if (doctor->parsed()) {
       return exit_code(railyard::cli::doctor::run(doctor_options()));

@@ -60,6 +60,12 @@ GpuHandles parse_gpu_handles(std::string_view value) {
   reject("RAILYARD_GPU_HANDLES", value, "fd, fabric");
 }
 
+Endpoint parse_rendezvous(std::string_view value) {
+  std::optional<Endpoint> endpoint = parse_endpoint(value);
+  if (!endpoint) reject("RAILYARD_RENDEZVOUS", value, "HOST:PORT with a port from 1 to 65535");
+  return std::move(*endpoint);
+}
+
 std::string parse_trace_file(std::string_view value) {
   if (value.empty()) reject("RAILYARD_TRACE", value, "a file name");
   return std::string(value);
@@ -76,6 +82,8 @@ constexpr std::array kVariables{
     Variable{"RAILYARD_DEBUG", [](Environment& to, std::string_view value) { to.debug = parse_debug(value); }},
     Variable{"RAILYARD_GPU_HANDLES",
              [](Environment& to, std::string_view value) { to.gpu_handles = parse_gpu_handles(value); }},
+    Variable{"RAILYARD_RENDEZVOUS",
+             [](Environment& to, std::string_view value) { to.rendezvous = parse_rendezvous(value); }},
     Variable{"RAILYARD_SECRET", [](Environment& to, std::string_view value) { to.secret = value; }},
     Variable{"RAILYARD_TRACE",
              [](Environment& to, std::string_view value) { to.trace_file = parse_trace_file(value); }},

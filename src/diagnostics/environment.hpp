@@ -2,6 +2,8 @@
 // The RAILYARD_ variables (docs/configuration.md). Read when a world is made, never cached, never changed.
 #pragma once
 
+#include "diagnostics/endpoint.hpp"
+
 #include <railyard/log.hpp>
 #include <railyard/types.hpp>
 
@@ -17,6 +19,7 @@ struct Environment {
   std::optional<std::chrono::nanoseconds> timeout;  // RAILYARD_TIMEOUT_S: seconds, (0, 1e6]
   int debug = 0;                                    // RAILYARD_DEBUG: 0, or 1: ranks compare every argument of a call
   GpuHandles gpu_handles = GpuHandles::fd;          // RAILYARD_GPU_HANDLES: fd, fabric
+  std::optional<Endpoint> rendezvous;               // RAILYARD_RENDEZVOUS: HOST:PORT of `railyard rendezvous`
   std::string secret;                               // RAILYARD_SECRET: of a job of processes; empty: none
   std::optional<std::string> trace_file;            // RAILYARD_TRACE: a file name
 };

@@ -113,6 +113,9 @@ class Doctor(unittest.TestCase):
         launcher = self.findings("--quick", **complete)["launcher"][0]
         self.assertEqual(launcher["state"], "ok")
         self.assertEqual(launcher["numbers"], {"rank": 3, "size": 16, "local_rank": 3, "port": 29501})
+        elsewhere = self.findings("--quick", **complete, RAILYARD_RENDEZVOUS="node-1:700")["launcher"][0]
+        self.assertEqual((elsewhere["state"], elsewhere["numbers"]["port"]), ("ok", 700))
+        self.assertIn("the rendezvous at node-1 port 700", elsewhere["found"])
         for missing in ["WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"]:
             incomplete = {name: value for name, value in complete.items() if name != missing}
             self.expect_problem(self.findings("--quick", **incomplete)["launcher"][0], "torchrun", f"{missing} is not set")

@@ -55,7 +55,7 @@ class Program(unittest.TestCase):
     def test_help_names_every_subcommand_and_gives_examples(self):
         done = railyard("--help")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        for word in ["demo", "bench", "inspect", "Examples:", "Exit status", "RAILYARD_TIMEOUT_S"]:
+        for word in ["demo", "bench", "inspect", "doctor", "rendezvous", "Examples:", "Exit status", "RAILYARD_TIMEOUT_S"]:
             self.assertIn(word, done.stdout)
 
     def test_bench_has_exactly_the_options_of_its_interface(self):

@@ -70,16 +70,18 @@ struct Case {
     mode = random.chance(50) ? Mode::throughput : Mode::low_latency;
     if (mode == Mode::throughput && stage == Stage::place) stage = Stage::pull;  // it is not entered
     layout = static_cast<Layout>(random.below(3));
+    if (random.chance(40)) meeting = ProcessWorld::Meeting::external;
     text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
            " " + kFaultNames[static_cast<std::size_t>(fault)] + " after " + std::to_string(before) +
            " rounds at stage " + std::string(name(stage)) + ", " + std::string(railyard::name(mode)) + ", " +
-           std::string(railyard::name(layout));
+           std::string(railyard::name(layout)) + (meeting == ProcessWorld::Meeting::external ? ", met elsewhere" : "");
   }
 
-  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, and with an exception
-  /// the rank ends the world.
+  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, unless it is
+  /// elsewhere (then one of two is no majority), and with an exception the rank ends the world.
   [[nodiscard]] bool others_go_on() const {
-    return victim != 0 && (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
+    return (victim != 0 || (meeting == ProcessWorld::Meeting::external && ranks > 2)) &&
+           (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
   }
 
   Random random;
@@ -90,6 +92,7 @@ struct Case {
   int before;  // rounds without the fault
   Mode mode;
   Layout layout;
+  ProcessWorld::Meeting meeting = ProcessWorld::Meeting::shared_page;
   std::string text;
 };
 
@@ -264,7 +267,7 @@ std::string run_case(const Case& chaos, Waits& waits) {
     const Place place{&report, "rank " + std::to_string(rank.index())};
     ChaosRank(rank, chaos, scenario, *shared, place).run(plain, left);
   };
-  ProcessWorld world(chaos.ranks, options, body, report);
+  ProcessWorld world(chaos.ranks, options, body, report, {}, chaos.meeting);
   world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
   waits.add(chaos, *shared);
   ::munmap(memory, sizeof(Shared));

@@ -34,7 +34,8 @@ constexpr auto kRollCall = 1s;
 /// Runs `body` in processes; those of `killed` end by SIGKILL, all others well. `beside(world)` runs here meanwhile.
 std::string run_processes(int ranks, const std::vector<int>& killed,
                           const std::function<void(Rank&, const Place&)>& body,
-                          const std::function<void(const ProcessWorld&)>& beside = {}) {
+                          const std::function<void(const ProcessWorld&)>& beside = {},
+                          ProcessWorld::Meeting meeting = ProcessWorld::Meeting::shared_page) {
   Report report;
   WorldOptions options;
   options.timeout = case_deadline();
@@ -44,7 +45,7 @@ std::string run_processes(int ranks, const std::vector<int>& killed,
       [&](Rank& rank) {
         body(rank, {&report, "rank " + std::to_string(rank.index())});
       },
-      report);
+      report, {}, meeting);
   if (beside) beside(world);
   for (int rank = 0; rank < ranks; ++rank) {
     const int status = world.finish(rank, report);
@@ -204,6 +205,36 @@ TEST_P(LostProcess, RankZeroTakesTheWorldWithIt) {
                             expect_error(place, ErrorCode::aborted, {"rank 0: its process has gone"},
                                          [&] { static_cast<void>(group.recover()); });
                           }),
+            "");
+}
+
+TEST_P(LostProcess, RankZeroIsMaskedWhereAllMeetElsewhere) {
+  const PlainRound without_0 = without_ranks(scenario_, plain_, {0});
+  const PlainRound without_0_1 = without_ranks(scenario_, plain_, {0, 1});
+  EXPECT_EQ(run_processes(
+                4, {0, 1},
+                [&](Rank& rank, const Place& place) {
+                  Group group(rank, scenario_.options);
+                  round_trip(place, group, scenario_, plain_, rank.device());
+                  rank.barrier();
+                  if (rank.index() == 0) ::raise(SIGKILL);
+                  expect_named(
+                      place, [&] { round_trip(place, group, scenario_, plain_, rank.device()); }, "rank 0");
+                  place.require(group.recover().masked == std::vector<int>{0}, "other ranks than 0 are masked");
+                  if (rank.index() == 1) {  // now the lowest
+                    for (int repeat = 0; repeat < 5; ++repeat) {
+                      round_trip(place, group, scenario_, without_0, rank.device());
+                    }
+                    ::raise(SIGKILL);
+                  }
+                  expect_named(
+                      place, [&] { round_trip(place, group, scenario_, without_0, rank.device()); }, "rank 1");
+                  place.require(group.recover().masked == std::vector<int>{0, 1}, "other ranks than 0, 1 are masked");
+                  for (int repeat = 0; repeat < 5; ++repeat) {
+                    round_trip(place, group, scenario_, without_0_1, rank.device());
+                  }
+                },
+                {}, ProcessWorld::Meeting::external),
             "");
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "multi_rank/process_world.hpp"
 
+#include "bootstrap/tcp_hub.hpp"
+#include "bootstrap/tcp_socket.hpp"
 #include "multi_rank/backend.hpp"
 
 #include <sys/mman.h>
@@ -63,11 +65,12 @@ class ProcessWorld::SharedPage {
 };
 
 ProcessWorld::ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body,
-                           Report& report, const Preparation& prepare)
+                           Report& report, const Preparation& prepare, Meeting meeting)
     : report_(report) {
   void* const memory = ::mmap(nullptr, sizeof(SharedPage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   page_ = new (memory) SharedPage(ranks);
+  if (meeting == Meeting::external) start_rendezvous(ranks);
   for (int rank = 0; rank < ranks; ++rank) children_.push_back(start(rank, options, body, prepare));
 }
 
@@ -76,6 +79,21 @@ ProcessWorld::~ProcessWorld() {
     if (child.output >= 0) ::close(child.output);
   }
   ::munmap(page_, sizeof(SharedPage));
+  if (rendezvous_ == 0) return;
+  ::kill(rendezvous_, SIGKILL);
+  ::waitpid(rendezvous_, nullptr, 0);
+}
+
+void ProcessWorld::start_rendezvous(int ranks) {
+  using namespace bootstrap;
+  FileDescriptor listener = listen_at("127.0.0.1", 0, deadline_after(case_deadline()));
+  rendezvous_port_ = port_of(listener.get());
+  rendezvous_ = ::fork();
+  if (rendezvous_ < 0) throw std::runtime_error("no process");
+  if (rendezvous_ > 0) return;
+  ::alarm(static_cast<unsigned>(3 * case_deadline().count()));
+  TcpHub(ranks, "", nullptr, std::move(listener), {}).run();
+  ::_exit(0);
 }
 
 ProcessWorld::Child ProcessWorld::start(int rank, WorldOptions options, const std::function<void(Rank&)>& body,
@@ -95,7 +113,14 @@ ProcessWorld::Child ProcessWorld::start(int rank, WorldOptions options, const st
   };
   if (prepare) prepare(rank, options);
   try {
-    World::from_all_gather(rank, page_->size(), all_gather, options).run(body);
+    World world = rendezvous_ == 0 ? World::from_all_gather(rank, page_->size(), all_gather, options)
+                                   : World::connect({.rank = rank,
+                                                     .size = page_->size(),
+                                                     .address = "127.0.0.1",
+                                                     .port = rendezvous_port_,
+                                                     .external = true},
+                                                    options);
+    world.run(body);
   } catch (const std::exception& error) {
     report_.fail(std::string("threw ") + error.what());
   }

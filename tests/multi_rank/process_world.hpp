@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A world whose ranks are processes, forked by the test. They meet through a page that they share, as they would
-// through a library that launched them.
+// through a library that launched them, or at a rendezvous in a process that is no rank.
 #pragma once
 
 #include "multi_rank/report.hpp"
@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
@@ -18,13 +19,14 @@ class ProcessWorld {
  public:
   static constexpr int kMaxRanks = 16;
   using Preparation = std::function<void(int rank, WorldOptions& options)>;
+  enum class Meeting : std::uint8_t { shared_page, external };
 
   /// Forks a process per rank; each runs `body` in its world, and tells what its copy of `report` holds then, and what
   /// was thrown.
   /// A process that hangs is killed after three case deadlines. The caller has no other thread. `prepare` runs first in
   /// each process, and may change what its world is made with.
   ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body, Report& report,
-               const Preparation& prepare = {});
+               const Preparation& prepare = {}, Meeting meeting = Meeting::shared_page);
   ~ProcessWorld();
   ProcessWorld(const ProcessWorld&) = delete;
   ProcessWorld& operator=(const ProcessWorld&) = delete;
@@ -48,11 +50,14 @@ class ProcessWorld {
     int output = -1;
   };
 
+  void start_rendezvous(int ranks);
   [[nodiscard]] Child start(int rank, WorldOptions options, const std::function<void(Rank&)>& body,
                             const Preparation& prepare);
 
   Report& report_;  // of a child: its own copy
   SharedPage* page_;
+  pid_t rendezvous_ = 0;  // the process that is no rank; 0: there is none
+  std::uint16_t rendezvous_port_ = 0;
   std::vector<Child> children_;  // by rank
 };
 

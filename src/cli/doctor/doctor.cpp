@@ -9,13 +9,14 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <future>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
 
 namespace railyard::cli::doctor {
 namespace {
@@ -63,8 +64,8 @@ std::vector<Check> checks_of(const Options& options) {
       {"rendezvous", "raise `ulimit -n`; bring up the interface lo, and let firewalls pass it",
        check_loopback_rendezvous},
   };
-  if (!options.host.empty()) {
-    checks.back().look = [host = options.host, port = options.port] { return check_rendezvous_at(host, port); };
+  if (options.rendezvous) {
+    checks.back().look = [at = *options.rendezvous] { return check_rendezvous_at(at.host, at.port); };
   }
 #if defined(RAILYARD_CUDA)
   checks.push_back({"gpus", "see what nvidia-smi says", [quick] { return check_gpus(quick); }});
@@ -155,19 +156,12 @@ Json json_of(const Environment& environment, const Findings& findings) {
   return document;
 }
 
-/// HOST:PORT, or [HOST]:PORT for a number of IPv6.
-void parse_rendezvous(const std::string& text, Options& options) {
-  const std::size_t colon = text.rfind(':');
-  if (colon != std::string::npos) {
-    const bool brackets = colon > 2 && text.front() == '[' && text[colon - 1] == ']';
-    options.host = brackets ? text.substr(1, colon - 2) : text.substr(0, colon);
-    const char* const end = text.data() + text.size();
-    const auto [rest, error] = std::from_chars(text.data() + colon + 1, end, options.port);
-    if (!options.host.empty() && error == std::errc{} && rest == end && options.port > 0) {
-      return;
-    }
+diagnostics::Endpoint parse_rendezvous(const std::string& text) {
+  std::optional<diagnostics::Endpoint> endpoint = diagnostics::parse_endpoint(text);
+  if (!endpoint) {
+    throw UsageError(format("--rendezvous is '{}'; it is HOST:PORT with a port from 1 to 65535", text));
   }
-  throw UsageError(format("--rendezvous is '{}'; it is HOST:PORT with a port from 1 to 65535", text));
+  return std::move(*endpoint);
 }
 
 }  // namespace
@@ -186,7 +180,7 @@ std::function<Options()> add_options(CLI::App& command) {
   command.add_flag("--quick", parsed->options.quick, "Measure nothing");
   return [parsed, rendezvous] {
     if (rendezvous->count() > 0) {
-      parse_rendezvous(parsed->rendezvous, parsed->options);
+      parsed->options.rendezvous = parse_rendezvous(parsed->rendezvous);
     }
     return parsed->options;
   };

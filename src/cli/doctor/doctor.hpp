@@ -3,9 +3,10 @@
 #pragma once
 
 #include "cli/exit_status.hpp"
+#include "diagnostics/endpoint.hpp"
 
-#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the name that CLI11 has
@@ -15,10 +16,9 @@ class App;
 namespace railyard::cli::doctor {
 
 struct Options {
-  std::string json;        // path or "-"; empty: none
-  std::string host;        // of the rendezvous to try; empty: the loopback interface
-  std::uint16_t port = 0;  // there
-  bool quick = false;      // nothing is measured
+  std::string json;                                 // path or "-"; empty: none
+  std::optional<diagnostics::Endpoint> rendezvous;  // to try; none: on the loopback interface
+  bool quick = false;                               // nothing is measured
 };
 
 /// Adds the options; the returned function gives them after parsing. It throws UsageError.

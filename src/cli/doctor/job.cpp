@@ -92,10 +92,11 @@ Findings check_launcher() {
              .remedy = "ranks as threads need none; processes are started by torchrun, mpirun or srun"}};
   }
   try {
-    const bootstrap::LaunchEnvironment job = bootstrap::read_launch_environment();
+    const bootstrap::LaunchEnvironment job =
+        bootstrap::read_launch_environment(diagnostics::read_environment().rendezvous);
     return {{.check = "launcher",
-             .found = format("{}: rank {} of {}, {} on this machine, rank 0 at {} port {}", launcher, job.rank,
-                             job.size, job.local_rank, job.address, job.port),
+             .found = format("{}: rank {} of {}, {} on this machine, {} at {} port {}", launcher, job.rank, job.size,
+                             job.local_rank, job.external ? "the rendezvous" : "rank 0", job.address, job.port),
              .numbers = {{"rank", job.rank}, {"size", job.size}, {"local_rank", job.local_rank}, {"port", job.port}}}};
   } catch (const Error& error) {
     return {{.check = "launcher",

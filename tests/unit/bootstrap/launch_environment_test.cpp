@@ -71,6 +71,19 @@ TEST_F(LaunchEnvironmentTest, TorchrunBeforeOpenMpiBeforeSlurm) {
   EXPECT_EQ(read.port, 29501);
 }
 
+TEST_F(LaunchEnvironmentTest, AnExternalRendezvousNeedsNoMaster) {
+  set_torchrun();
+  EXPECT_FALSE(read_launch_environment().external);
+  ::unsetenv("MASTER_ADDR");
+  set("MASTER_PORT", "none");
+  const LaunchEnvironment read = read_launch_environment(diagnostics::Endpoint{.host = "node-1", .port = 29501});
+  EXPECT_EQ(read.rank, 5);
+  EXPECT_EQ(read.size, 16);
+  EXPECT_EQ(read.address, "node-1");
+  EXPECT_EQ(read.port, 29501);
+  EXPECT_TRUE(read.external);
+}
+
 TEST_F(LaunchEnvironmentTest, NamesTheLauncher) {
   EXPECT_EQ(launcher_name(), "");
   set("SLURM_PROCID", "1");

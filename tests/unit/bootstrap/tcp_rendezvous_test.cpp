@@ -209,7 +209,7 @@ TEST(TcpRendezvous, WhatListensMayNotBeRailyard) {
   EXPECT_NE(text.find("RY-CONFIG-MISMATCH"), std::string::npos) << text;
   EXPECT_NE(text.find("what listens there is not Railyard"), std::string::npos) << text;
   const std::string taken = error_of([&] { static_cast<void>(make_tcp_bootstrap(port.rendezvous(0, 1), 100ms)); });
-  EXPECT_NE(taken.find("RY-INVALID-ARGUMENT: rank 0 cannot listen at 127.0.0.1 port"), std::string::npos) << taken;
+  EXPECT_NE(taken.find("RY-INVALID-ARGUMENT: cannot listen at 127.0.0.1 port"), std::string::npos) << taken;
 }
 
 TEST(TcpRendezvous, BadArguments) {

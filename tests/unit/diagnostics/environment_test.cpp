@@ -42,6 +42,7 @@ TEST(Environment, UnsetMeansDefaults) {
   EXPECT_EQ(environment.debug, 0);
   EXPECT_EQ(environment.gpu_handles, GpuHandles::fd);
   EXPECT_FALSE(environment.trace_file);
+  EXPECT_FALSE(environment.rendezvous);
 }
 
 TEST(Environment, ReadsEveryVariable) {
@@ -50,12 +51,16 @@ TEST(Environment, ReadsEveryVariable) {
   const Variable debug("RAILYARD_DEBUG", "1");
   const Variable handles("RAILYARD_GPU_HANDLES", "fabric");
   const Variable trace("RAILYARD_TRACE", "trace of {rank}.json");
+  const Variable rendezvous("RAILYARD_RENDEZVOUS", "[::1]:80");
   const Environment environment = read_environment();
   EXPECT_EQ(environment.log_level, LogLevel::debug);
   EXPECT_EQ(environment.timeout, std::chrono::milliseconds(2500));
   EXPECT_EQ(environment.debug, 1);
   EXPECT_EQ(environment.gpu_handles, GpuHandles::fabric);
   EXPECT_EQ(environment.trace_file, "trace of {rank}.json");
+  ASSERT_TRUE(environment.rendezvous);
+  EXPECT_EQ(environment.rendezvous->host, "::1");
+  EXPECT_EQ(environment.rendezvous->port, 80);
 }
 
 TEST(Environment, RefusesWhatItCannotRead) {
@@ -76,6 +81,7 @@ TEST(Environment, RefusesWhatItCannotRead) {
   const Variable default_handles("RAILYARD_GPU_HANDLES", "fd");
   EXPECT_EQ(read_environment().gpu_handles, GpuHandles::fd);
   EXPECT_NE(refusal("RAILYARD_TRACE", "").find("a file name"), std::string::npos);
+  EXPECT_NE(refusal("RAILYARD_RENDEZVOUS", "node-7").find("HOST:PORT"), std::string::npos);
 }
 
 TEST(Environment, EveryFaultIsNamed) {

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// A rendezvous in a process that is no rank: rank 0 connects, leaves and dies like the others.
+#include "bootstrap/assembly.hpp"
+#include "bootstrap/tcp_bootstrap.hpp"
+#include "bootstrap/tcp_hub.hpp"
+
+#include "unit/bootstrap/tcp_ranks.hpp"
+
+#include <csignal>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace railyard::bootstrap {
+namespace {
+
+/// A hub of its own, as a process, or in a thread of this one.
+class External {
+ public:
+  External() : listener_(listen_at("127.0.0.1", 0, Clock::now() + 10s)), port_(port_of(listener_.get())) {}
+
+  [[nodiscard]] TcpRendezvous rendezvous(int rank, int size) const {
+    return {.rank = rank, .size = size, .address = "127.0.0.1", .port = port_, .external = true};
+  }
+  void serve(int size) { TcpHub(size, "", nullptr, std::move(listener_), {}).run(); }
+  [[nodiscard]] pid_t start(int size) {
+    const pid_t process = start_process([&] {
+      serve(size);
+      return 0;
+    });
+    listener_.reset();
+    return process;
+  }
+
+ private:
+  FileDescriptor listener_;
+  std::uint16_t port_;
+};
+
+TEST(ExternalRendezvous, EndsOnceAllHaveMetAndLeft) {
+  External external;
+  std::thread hub([&] { external.serve(3); });
+  run_threads(3, [&](int rank) {
+    const auto self = make_tcp_bootstrap(external.rendezvous(rank, 3), 20s);
+    std::vector<int> all(3);
+    self->all_gather(&rank, all.data(), sizeof(rank), "gather", 20s);
+    EXPECT_EQ(all, (std::vector{0, 1, 2}));
+  });
+  hub.join();
+}
+
+TEST(ExternalRendezvous, RankZeroIsLostLikeAnyOther) {
+  External external;
+  const pid_t hub = external.start(3);
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < 3; ++rank) {
+    children.push_back(start_process([&] {
+      const auto self = make_tcp_bootstrap(external.rendezvous(rank, 3), 20s);
+      self->all_gather(nullptr, nullptr, 0, "start", 20s);
+      if (rank == 0) ::raise(SIGKILL);
+      const std::string gone = error_of([&] { self->all_gather(nullptr, nullptr, 0, "pending", 20s); });
+      if (gone != "RY-ABORTED: pending: rank 0: its process has gone") return 1;
+      if (!self->departure_flag(0)->raised() || self->survivor_flag()->raised()) return 2;
+      AbortFlag nothing;
+      const Attendance met = self->assemble(
+          {.purpose = "go on", .key = "1", .members = {0, 1, 2}, .quorum = Quorum::majority, .block = {}}, 20s,
+          nothing);
+      return met.ranks == std::vector{1, 2} ? 0 : 3;
+    }));
+  }
+  EXPECT_EQ(wait_for_process(children[0]), -SIGKILL);
+  EXPECT_EQ(wait_for_process(children[1]), 0);
+  EXPECT_EQ(wait_for_process(children[2]), 0);
+  EXPECT_EQ(wait_for_process(hub), 0);
+}
+
+TEST(ExternalRendezvous, DeathsAreToldAlsoAfterRankZeroHasLeft) {
+  External external;
+  const pid_t hub = external.start(3);
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < 3; ++rank) {
+    children.push_back(start_process([&] {
+      const auto self = make_tcp_bootstrap(external.rendezvous(rank, 3), 20s);
+      self->all_gather(nullptr, nullptr, 0, "start", 20s);
+      if (rank == 0) return 0;
+      const std::string left = error_of([&] { self->all_gather(nullptr, nullptr, 0, "later", 20s); });
+      if (left != "RY-ABORTED: later: rank 0 has left") return 1;
+      AbortFlag nothing;
+      const AssemblyRequest request{.purpose = "without rank 0", .key = "1", .members = {1, 2}, .block = {}};
+      static_cast<void>(self->assemble(request, 20s, nothing));
+      if (rank == 2) ::raise(SIGKILL);
+      const Clock::time_point deadline = Clock::now() + 20s;
+      while (!self->departure_flag(2)->raised() && Clock::now() < deadline) std::this_thread::sleep_for(1ms);
+      return self->departure_flag(2)->raised() ? 0 : 2;
+    }));
+  }
+  EXPECT_EQ(wait_for_process(children[0]), 0);
+  EXPECT_EQ(wait_for_process(children[1]), 0);
+  EXPECT_EQ(wait_for_process(children[2]), -SIGKILL);
+  EXPECT_EQ(wait_for_process(hub), 0);
+}
+
+TEST(ExternalRendezvous, ItsEndEndsTheWorld) {
+  External external;
+  const pid_t hub = external.start(2);
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < 2; ++rank) {
+    children.push_back(start_process([&] {
+      const auto self = make_tcp_bootstrap(external.rendezvous(rank, 2), 20s);
+      self->all_gather(nullptr, nullptr, 0, "start", 20s);
+      if (rank == 0) {
+        std::this_thread::sleep_for(50ms);  // the other has the answer
+        ::kill(hub, SIGKILL);
+      }
+      const std::string gone = "RY-ABORTED: pending: the rendezvous: its process has gone";
+      if (error_of([&] { self->all_gather(nullptr, nullptr, 0, "pending", 20s); }) != gone) return 1;
+      return self->survivor_flag()->raised() && !self->departure_flag(0)->raised() ? 0 : 2;
+    }));
+  }
+  EXPECT_EQ(wait_for_process(children[0]), 0);
+  EXPECT_EQ(wait_for_process(children[1]), 0);
+  EXPECT_EQ(wait_for_process(hub), -SIGKILL);
+}
+
+TEST(ExternalRendezvous, WhoIsNotLetInIsToldWhy) {
+  const ReservedPort port;
+  TcpRendezvous nobody = port.rendezvous(0, 2);
+  nobody.external = true;
+  EXPECT_EQ(error_of([&] { static_cast<void>(make_tcp_bootstrap(nobody, 50ms)); }),
+            "RY-TIMEOUT: rendezvous of rank 0 at 127.0.0.1 port " + std::to_string(port.number()) +
+                ": no `railyard rendezvous` let it in within 50 ms: Connection refused");
+  External external;
+  const pid_t hub = external.start(2);
+  const std::string refused = error_of([&] { static_cast<void>(make_tcp_bootstrap(external.rendezvous(0, 3), 20s)); });
+  EXPECT_NE(refused.find("RY-CONFIG-MISMATCH"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("is of a world of 3 ranks, the rendezvous of one of 2"), std::string::npos) << refused;
+  const std::string alone = error_of([&] { static_cast<void>(make_tcp_bootstrap(external.rendezvous(1, 2), 100ms)); });
+  EXPECT_NE(alone.find("RY-TIMEOUT"), std::string::npos) << alone;
+  EXPECT_NE(alone.find("ranks 0 did not arrive within 100 ms"), std::string::npos) << alone;
+  run_processes(2, [&](int rank) {  // who gave up may try again
+    make_tcp_bootstrap(external.rendezvous(rank, 2), 20s)->all_gather(nullptr, nullptr, 0, "all here", 20s);
+    return 0;
+  });
+  EXPECT_EQ(wait_for_process(hub), 0);
+}
+
+}  // namespace
+}  // namespace railyard::bootstrap
