@@ -10,7 +10,9 @@ size=$1
 shift
 # Below the ports that a system gives to programs that name none, so that jobs beside each other do not meet.
 export MASTER_ADDR=127.0.0.1 MASTER_PORT=${MASTER_PORT:-$((10000 + RANDOM % 20000))} WORLD_SIZE=$size
-export RAILYARD_SECRET=${RAILYARD_SECRET:-$$-$RANDOM}
+if [ -z "${RAILYARD_RENDEZVOUS:-}" ]; then  # `railyard rendezvous` would not know it
+  export RAILYARD_SECRET=${RAILYARD_SECRET:-$$-$RANDOM}
+fi
 processes=()
 trap 'kill "${processes[@]}" 2>/dev/null; exit 130' INT TERM
 for ((rank = 0; rank < size; rank++)); do

@@ -293,7 +293,7 @@ class TcpBootstrap final : public Bootstrap {
       case MessageKind::gathered:
       case MessageKind::mismatch:
       case MessageKind::withdrawn:
-        reply_ = std::move(message);
+        if (message.header.sequence == sequence_) reply_ = std::move(message);
         return true;
       case MessageKind::assembled:
         if (std::optional<AssemblyAnswer> answer = decode_answer(message.text())) {

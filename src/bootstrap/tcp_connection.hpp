@@ -17,24 +17,26 @@ namespace railyard::bootstrap {
 inline constexpr std::uint32_t kWireMagic = 0x31425952;  // "RYB1"
 inline constexpr std::uint16_t kWireVersion = 2;
 inline constexpr std::size_t kMaxBlockBytes = std::size_t{64} << 20;  // what a rank may bring to one collective
+inline constexpr std::uint64_t kHelloSequence = ~std::uint64_t{0};    // of no collective
 inline constexpr std::size_t kMaxTextBytes = std::size_t{64} << 10;   // longer purposes and reasons are cut
 
 enum class MessageKind : std::uint16_t {
   hello,       // rank -> hub: first message; text: the job's secret
-  welcome,     // hub -> rank: everyone has connected
+  welcome,     // hub -> rank: everyone has connected. `sequence` is 1 if the hub is of no rank's process
   refused,     // hub -> rank: text: why; the connection ends. The same in every version
   contribute,  // rank -> hub: sequence; length of the purpose (32 bits), purpose, block
-  withdraw,    // rank -> hub: sequence; answered by `withdrawn`, unless the collective was complete before. Before
-               // `welcome`: takes the hello back
+  withdraw,    // rank -> hub: sequence; answered by `withdrawn`, unless the collective was complete before. Of a hello:
+               // kHelloSequence; unless all have been welcomed
   gathered,    // hub -> rank: sequence; every rank's block
   mismatch,    // hub -> rank: sequence; text: how the calls differ
   withdrawn,   // hub -> rank: sequence; text: the ranks that have not arrived; before `welcome`, a line break and
                // why the last stranger was refused
   abort,       // either way: text: which rank, and why
-  leave,      // either way: `rank` ends in order. Before `welcome`, from rank 0: text: the ranks it no longer waits for
-  gone,       // hub -> rank: the process of `rank` has gone
-  attend,     // rank -> hub: an assembly's request
-  stop,       // rank -> hub: text: the assembly's key. `sequence` is 1: its deadline has passed; 0: it gives up
+  leave,   // either way: `rank` ends in order. Before `welcome`: from rank 0: text: the ranks it no longer waits for;
+           // from a hub of its own: those that are still in its world before
+  gone,    // hub -> rank: the process of `rank` has gone
+  attend,  // rank -> hub: an assembly's request
+  stop,    // rank -> hub: text: the assembly's key. `sequence` is 1: its deadline has passed; 0: it gives up
   assembled,  // hub -> rank: the assembly's answer, one for each `attend`
   called,     // hub -> rank: `rank` has come to the majority assembly of the key in the text
 };

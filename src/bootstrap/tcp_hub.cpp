@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 namespace railyard::bootstrap {
@@ -73,7 +74,7 @@ void TcpHub::wait_for_events() {
   std::vector<pollfd> events;
   Clock::time_point wake = Clock::now() + std::chrono::minutes(1);
   for (const auto& peer : peers_) {
-    const short wanted = peer->connection.has_output() ? POLLIN | POLLOUT : POLLIN;
+    const short wanted = peer->connection.has_output() ? POLLIN | POLLRDHUP | POLLOUT : POLLIN | POLLRDHUP;
     events.push_back({.fd = peer->connection.descriptor(), .events = wanted, .revents = 0});
     if (peer->rank < 0) wake = std::min(wake, peer->hello_deadline);
   }
@@ -95,6 +96,10 @@ void TcpHub::accept_all() {
     FileDescriptor socket = accept_from(listener_.get(), origin);
     if (!socket.valid()) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        if (accept_after_ == Clock::time_point{}) {
+          write_log(LogLevel::warn, diagnostics::format("rendezvous: ranks have to wait: {}; raise `ulimit -n`",
+                                                        std::generic_category().message(errno)));
+        }
         accept_after_ = Clock::now() + kAcceptPause;
       }
       return;
@@ -106,13 +111,22 @@ void TcpHub::accept_all() {
 }
 
 void TcpHub::take_in(Peer& peer, short events) {
-  if (!peer.closed && (events & (POLLIN | POLLHUP | POLLERR)) != 0) read(peer);
+  if (peer.closed || (events & (POLLIN | POLLHUP | POLLERR)) == 0) return;
+  // Ranks never close one way alone: whoever has closed before it got in is not there any more.
+  if (peer.rank < 0 && !peer.refused && (events & POLLRDHUP) != 0) return close(peer);
+  read(peer);
+}
+
+// Of a peer that takes nothing more: it may have said why, and that it leaves.
+void TcpHub::read_to_the_end(Peer& peer) {
+  constexpr int kReads = 2048;  // more than the longest message takes
+  for (int i = 0; i < kReads && !peer.closed; ++i) read(peer);
 }
 
 void TcpHub::send_out(Peer& peer) {
   if (!peer.closed && peer.connection.has_output()) {
     if (!peer.connection.write_some()) {
-      read(peer);  // it may have said that it leaves
+      read_to_the_end(peer);
       return close(peer);
     }
     // The other side reads why, and closes: closing first could take the text away from it.
@@ -166,7 +180,8 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   const int rank = hello.rank;
   if (hello.version != kWireVersion) {
     return refuse(peer, diagnostics::format("rank {} from {} speaks version {} of the rendezvous, {} version {}", rank,
-                                            peer.origin, hello.version, is_of_rank_0_ ? "rank 0" : "it", kWireVersion));
+                                            peer.origin, hello.version,
+                                            is_of_rank_0_ ? "rank 0" : "the rendezvous itself", kWireVersion));
   }
   if (static_cast<MessageKind>(hello.kind) != MessageKind::hello || rank < 0 || rank >= hello.world_size) {
     return refuse(peer, diagnostics::format("a connection from {} does not begin as a rank does", peer.origin));
@@ -175,12 +190,14 @@ void TcpHub::admit(Peer& peer, const Message& message) {
     return refuse(peer, diagnostics::format("rank {} from {} does not know this job's secret", rank, peer.origin));
   }
   // Of the next world at this address: it tries again until this one has ended and somebody listens for that.
-  if (stage_ == Stage::ended || (rank < size_ && has_left_[static_cast<std::size_t>(rank)])) return close(peer);
+  const bool is_next = stage_ == Stage::ended || (rank < size_ && has_left_[static_cast<std::size_t>(rank)]);
+  if (is_of_rank_0_ && is_next) return close(peer);
   if (hello.world_size != size_) {
     return refuse(peer,
                   diagnostics::format("rank {} from {} is of a world of {} ranks, {} of one of {}", rank, peer.origin,
                                       hello.world_size, is_of_rank_0_ ? "rank 0" : "the rendezvous", size_));
   }
+  if (!is_of_rank_0_ && stage_ != Stage::joining) return put_off(peer);
   Peer*& place = ranks_[static_cast<std::size_t>(rank)];
   if (place != nullptr || stage_ != Stage::joining || (is_of_rank_0_ && (rank == 0) != peer.own)) {
     return refuse(peer, diagnostics::format("rank {} from {} is there twice: another process has joined as that rank",
@@ -188,11 +205,14 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   }
   place = &peer;
   peer.rank = rank;
+  peer.admitted = Clock::now();
   peer.connection.set_max_payload(kMaxContributionBytes);
   if (std::ranges::find(ranks_, nullptr) != ranks_.end()) return;
   stage_ = Stage::running;
   write_log(LogLevel::info, diagnostics::format("rendezvous: all {} ranks have met", size_));
-  broadcast(make_packet(header(MessageKind::welcome)), nullptr);
+  MessageHeader welcome = header(MessageKind::welcome);
+  welcome.sequence = is_of_rank_0_ ? 0 : 1;
+  broadcast(make_packet(welcome), nullptr);
 }
 
 void TcpHub::refuse(Peer& peer, std::string reason) {
@@ -200,6 +220,14 @@ void TcpHub::refuse(Peer& peer, std::string reason) {
   write_log(LogLevel::warn, diagnostics::format("rendezvous: refused: {}", reason));
   peer.refused = true;
   last_refusal_ = std::move(reason);
+  last_refusal_at_ = Clock::now();
+}
+
+// Of the next world at this rendezvous: it tries again.
+void TcpHub::put_off(Peer& peer) {
+  const std::string here = missing_ranks(size_, [&](std::size_t rank) { return ranks_[rank] != nullptr; });
+  peer.connection.queue(make_packet(header(MessageKind::leave), here));
+  peer.refused = true;
 }
 
 void TcpHub::write_log(LogLevel level, std::string_view line) {
@@ -289,7 +317,8 @@ void TcpHub::pass_on_assemblies() {
 
 void TcpHub::take_hello_back(Peer& peer) {
   const std::string missing = missing_ranks(size_, [&](std::size_t rank) { return ranks_[rank] == nullptr; });
-  peer.connection.queue(make_packet(header(MessageKind::withdrawn), missing + '\n' + last_refusal_));
+  const std::string refusal = last_refusal_at_ >= peer.admitted ? last_refusal_ : "";
+  peer.connection.queue(make_packet(header(MessageKind::withdrawn), missing + '\n' + refusal));
   ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
   peer.rank = -1;
   peer.refused = true;

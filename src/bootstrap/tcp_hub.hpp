@@ -38,6 +38,7 @@ class TcpHub {
     Connection connection;
     std::string origin;
     Clock::time_point hello_deadline;  // for those without a rank
+    Clock::time_point admitted{};
     int rank = -1;
     bool own = false;      // rank 0's end, in this process
     bool refused = false;  // what it says is dropped
@@ -57,6 +58,7 @@ class TcpHub {
   void wait_for_events();
   void accept_all();
   void take_in(Peer& peer, short events);
+  void read_to_the_end(Peer& peer);
   void send_out(Peer& peer);
   void read(Peer& peer);
   void handle(Peer& peer, Message& message);
@@ -68,6 +70,7 @@ class TcpHub {
   void attend(Peer& peer, const Message& message);
   void pass_on_assemblies();
   void take_hello_back(Peer& peer);
+  void put_off(Peer& peer);
   void complete();
   void close(Peer& peer);
   void end(int rank, std::string_view reason);
@@ -86,6 +89,7 @@ class TcpHub {
   std::vector<bool> has_left_;  // [rank], or gone
   Stage stage_ = Stage::joining;
   std::string last_refusal_;
+  Clock::time_point last_refusal_at_{};
   std::uint64_t sequence_ = 0;
   std::vector<Part> parts_;  // [rank]
   Assemblies assemblies_;

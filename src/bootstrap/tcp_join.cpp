@@ -41,7 +41,10 @@ class Joining {
       }
       const Clock::duration left = deadline_ - Clock::now();
       if (left <= Clock::duration::zero()) {
-        throw_no_host(gave_up_.empty() ? failure : diagnostics::format("{}, then {}", gave_up_, failure));
+        if (!gave_up_.empty()) {
+          failure = rendezvous_.external ? gave_up_ : diagnostics::format("{}, then {}", gave_up_, failure);
+        }
+        throw_no_host(failure);
       }
       std::this_thread::sleep_for(std::min(pause, left));
     }
@@ -58,17 +61,22 @@ class Joining {
       case Outcome::answered:
         break;
       case Outcome::late:
-        connection.queue(make_packet(header(MessageKind::withdraw)));
-        if (exchange(connection, answer, Clock::now() + kAnswerTimeout) != Outcome::answered) {
-          throw_no_host("it does not answer");
-        }
+        // If it crosses the welcome, it is of no collective there, and this rank is in.
+        MessageHeader withdraw = header(MessageKind::withdraw);
+        withdraw.sequence = kHelloSequence;
+        connection.queue(make_packet(withdraw));
+        const Outcome outcome = exchange(connection, answer, Clock::now() + kAnswerTimeout);
+        if (outcome == Outcome::closed) throw_no_host(gave_up_.empty() ? "it closed the connection" : gave_up_);
+        if (outcome == Outcome::late) throw_no_host("it does not answer");
     }
     if (answer.kind() == MessageKind::refused) {
       throw Error(ErrorCode::config_mismatch, diagnostics::format("{}: refused: {}", place(), answer.text()));
     }
     if (answer.header.version != kWireVersion) throw_stranger();
     if (answer.kind() == MessageKind::leave) {
-      gave_up_ = diagnostics::format("it gave up waiting for ranks {}", answer.text());
+      gave_up_ = rendezvous_.external
+                     ? diagnostics::format("an earlier world has not ended: ranks {} are in it", answer.text())
+                     : diagnostics::format("it gave up waiting for ranks {}", answer.text());
       return std::nullopt;
     }
     if (answer.kind() == MessageKind::withdrawn) {
@@ -78,6 +86,13 @@ class Joining {
       throw_timeout(text.substr(0, line), refusal.empty() ? "" : diagnostics::format("refused meanwhile: {}", refusal));
     }
     if (answer.kind() != MessageKind::welcome) throw_stranger();
+    if ((answer.header.sequence == 1) != rendezvous_.external) {
+      throw Error(ErrorCode::config_mismatch,
+                  diagnostics::format("{}: {} listens there, and this rank looks for {}; all ranks of a world look for "
+                                      "the same",
+                                      place(), rendezvous_.external ? "rank 0" : "`railyard rendezvous`",
+                                      rendezvous_.external ? "`railyard rendezvous`" : "rank 0"));
+    }
     connection.set_max_payload(std::numeric_limits<std::size_t>::max());
     return connection;
   }

@@ -13,7 +13,9 @@ std::optional<Endpoint> parse_endpoint(std::string_view text) {
   Endpoint endpoint{.host = std::string(brackets ? text.substr(1, colon - 2) : text.substr(0, colon))};
   const char* const end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data() + colon + 1, end, endpoint.port);
-  if (endpoint.host.empty() || error != std::errc{} || rest != end || endpoint.port == 0) return std::nullopt;
+  if (endpoint.host.empty() || (!brackets && endpoint.host.find(':') != std::string::npos) || error != std::errc{} ||
+      rest != end || endpoint.port == 0)
+    return std::nullopt;
   return endpoint;
 }
 

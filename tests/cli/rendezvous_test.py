@@ -7,6 +7,7 @@ usage: rendezvous_test.py RAILYARD LAUNCH_SH PROGRAM_OF_RANKS
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import unittest
@@ -74,6 +75,40 @@ class Rendezvous(unittest.TestCase):
         self.expect_world(2, port)
         process.terminate()
         self.assertIn("refused: rank", process.communicate(timeout=SECONDS)[1])
+
+    def test_it_lives_on_where_nobody_reads_it(self):
+        process, port = self.listen("--ranks", "2", RAILYARD_SECRET="ours")
+        process.stderr.close()
+        self.expect_world(2, port)
+        process.stderr = None
+        process, port = self.listen("--ranks", "2", RAILYARD_SECRET="ours")  # its log fills the pipe
+        for _ in range(700):
+            with socket.create_connection(("127.0.0.1", int(port))) as stranger:
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                stranger.recv(1000)
+        self.expect_world(2, port)
+
+    def test_it_needs_no_standard_streams(self):
+        with socket.socket() as reservation:
+            reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            reservation.bind(("127.0.0.1", 0))
+            port = str(reservation.getsockname()[1])
+            for closed in ("<&- >&- 2>&-", "2>&-", ">&-"):
+                with self.subTest(closed=closed):
+                    process = subprocess.Popen(
+                        ["bash", "-c", f'exec "$0" "$@" {closed}', RAILYARD, "rendezvous", "--ranks", "3", "--address",
+                         "127.0.0.1", "--port", port, "--once"], env=environment(RAILYARD_SECRET="ours"),
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    self.addCleanup(process.kill)
+                    self.expect_world(3, port)
+                    self.assertEqual(process.wait(timeout=SECONDS), 0)
+
+    def test_too_few_descriptors_are_refused(self):
+        done = subprocess.run(["bash", "-c", 'ulimit -n 100; exec "$0" "$@"', RAILYARD, "rendezvous", "--ranks", "24",
+                               "--port", "0"], capture_output=True, text=True, check=False, timeout=SECONDS,
+                              env=environment())
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("100 files may be open, and 24 ranks need 324", done.stderr)
 
     def test_what_cannot_be_is_said(self):
         for arguments, status, text in ((["--port", "0"], 2, "--ranks is required"),

@@ -92,7 +92,11 @@ void ProcessWorld::start_rendezvous(int ranks) {
   if (rendezvous_ < 0) throw std::runtime_error("no process");
   if (rendezvous_ > 0) return;
   ::alarm(static_cast<unsigned>(3 * case_deadline().count()));
-  TcpHub(ranks, "", nullptr, std::move(listener), {}).run();
+  try {
+    TcpHub(ranks, "", nullptr, std::move(listener), {}).run();
+  } catch (const std::exception&) {
+    ::_exit(1);
+  }
   ::_exit(0);
 }
 

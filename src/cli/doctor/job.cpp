@@ -14,6 +14,7 @@
 #include <array>
 #include <chrono>
 #include <future>
+#include <optional>
 
 namespace railyard::cli::doctor {
 namespace {
@@ -83,6 +84,19 @@ Findings check_variables() {
   return findings;
 }
 
+namespace {
+
+/// None also if the environment cannot be read, which is a finding of its own.
+std::optional<diagnostics::Endpoint> external_rendezvous() {
+  try {
+    return diagnostics::read_environment().rendezvous;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
 Findings check_launcher() {
   const std::string_view launcher = bootstrap::launcher_name();
   if (launcher.empty()) {
@@ -92,8 +106,7 @@ Findings check_launcher() {
              .remedy = "ranks as threads need none; processes are started by torchrun, mpirun or srun"}};
   }
   try {
-    const bootstrap::LaunchEnvironment job =
-        bootstrap::read_launch_environment(diagnostics::read_environment().rendezvous);
+    const bootstrap::LaunchEnvironment job = bootstrap::read_launch_environment(external_rendezvous());
     return {{.check = "launcher",
              .found = format("{}: rank {} of {}, {} on this machine, {} at {} port {}", launcher, job.rank, job.size,
                              job.local_rank, job.external ? "the rendezvous" : "rank 0", job.address, job.port),
@@ -138,10 +151,15 @@ Findings check_rendezvous_at(const std::string& host, std::uint16_t port) {
     finding.remedy =
         "give the address of rank 0's machine, and let firewalls pass the port; from another machine, ask "
         "while something listens there";
+  } else if (const auto external = external_rendezvous();
+             !listener.valid() && external && external->host == host && external->port == port) {
+    finding.found = format("something answers at {}, where RAILYARD_RENDEZVOUS says that ranks meet", where);
   } else if (!listener.valid()) {
     finding.state = State::problem;
     finding.found = format("{}; something answers there already", refusal);
-    finding.remedy = "take another port, or end what listens there: ss -ltnp shows it";
+    finding.remedy =
+        "take another port, or end what listens there: ss -ltnp shows it; if it is `railyard rendezvous`, set "
+        "RAILYARD_RENDEZVOUS";
   } else if (const std::string origin = next_arrival(listener.get()); origin.empty()) {
     finding.found = format("another machine answers at {}", where);
   } else {

@@ -2,12 +2,18 @@
 // A rendezvous in a process that is no rank: rank 0 connects, leaves and dies like the others.
 #include "bootstrap/assembly.hpp"
 #include "bootstrap/tcp_bootstrap.hpp"
+#include "bootstrap/tcp_connection.hpp"
 #include "bootstrap/tcp_hub.hpp"
 
 #include "unit/bootstrap/tcp_ranks.hpp"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <csignal>
+#include <future>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -104,23 +110,104 @@ TEST(ExternalRendezvous, DeathsAreToldAlsoAfterRankZeroHasLeft) {
 TEST(ExternalRendezvous, ItsEndEndsTheWorld) {
   External external;
   const pid_t hub = external.start(2);
+  int met[2];
+  ASSERT_EQ(::pipe(met), 0);
   std::vector<pid_t> children;
   for (int rank = 0; rank < 2; ++rank) {
     children.push_back(start_process([&] {
       const auto self = make_tcp_bootstrap(external.rendezvous(rank, 2), 20s);
       self->all_gather(nullptr, nullptr, 0, "start", 20s);
-      if (rank == 0) {
-        std::this_thread::sleep_for(50ms);  // the other has the answer
-        ::kill(hub, SIGKILL);
-      }
+      if (::write(met[1], "m", 1) != 1) return 3;
       const std::string gone = "RY-ABORTED: pending: the rendezvous: its process has gone";
-      if (error_of([&] { self->all_gather(nullptr, nullptr, 0, "pending", 20s); }) != gone) return 1;
+      const auto wait = [&] {
+        for (int call = 0; call < 1000; ++call) {  // both, until it has gone
+          self->all_gather(nullptr, nullptr, 0, "pending", 20s);
+          std::this_thread::sleep_for(10ms);
+        }
+      };
+      if (error_of(wait) != gone) return 1;
       return self->survivor_flag()->raised() && !self->departure_flag(0)->raised() ? 0 : 2;
     }));
   }
+  char byte = 0;
+  for (int rank = 0; rank < 2; ++rank) EXPECT_EQ(::read(met[0], &byte, 1), 1);
+  ::kill(hub, SIGKILL);
   EXPECT_EQ(wait_for_process(children[0]), 0);
   EXPECT_EQ(wait_for_process(children[1]), 0);
   EXPECT_EQ(wait_for_process(hub), -SIGKILL);
+  ::close(met[0]);
+  ::close(met[1]);
+}
+
+// Each of them would go on alone, and be lost later.
+TEST(ExternalRendezvous, RanksLookForTheSameHost) {
+  External external;
+  const pid_t hub = external.start(2);
+  run_processes(2, [&](int rank) {
+    TcpRendezvous rendezvous = external.rendezvous(rank, 2);
+    if (rank == 1) rendezvous.external = false;
+    const std::string text = error_of([&] { static_cast<void>(make_tcp_bootstrap(rendezvous, 20s)); });
+    const bool refused = text.find("`railyard rendezvous` listens there, and this rank looks for rank 0") != text.npos;
+    return (rank == 1) == refused ? 0 : 1;
+  });
+  EXPECT_EQ(wait_for_process(hub), 0);
+  const ReservedPort port;
+  run_processes(2, [&](int rank) {
+    TcpRendezvous rendezvous = port.rendezvous(rank, 2);
+    rendezvous.external = rank == 1;
+    const std::string text = error_of([&] { static_cast<void>(make_tcp_bootstrap(rendezvous, 20s)); });
+    const bool refused = text.find("rank 0 listens there, and this rank looks for `railyard rendezvous`") != text.npos;
+    return (rank == 1) == refused ? 0 : 1;
+  });
+}
+
+TEST(ExternalRendezvous, WhoComesForTheNextWorldIsToldThatThisOneHasNotEnded) {
+  External external;
+  const pid_t hub = external.start(2);
+  run_processes(2, [&](int rank) {
+    auto self = make_tcp_bootstrap(external.rendezvous(rank, 2), 20s);
+    self->all_gather(nullptr, nullptr, 0, "start", 20s);
+    if (rank == 0) {
+      self.reset();
+      const std::string text =
+          error_of([&] { static_cast<void>(make_tcp_bootstrap(external.rendezvous(0, 2), 300ms)); });
+      return text.find("an earlier world has not ended: ranks 1 are in it") != text.npos ? 0 : 1;
+    }
+    std::this_thread::sleep_for(700ms);
+    return 0;
+  });
+  EXPECT_EQ(wait_for_process(hub), 0);
+}
+
+// A rank that gives up joining just as everybody has come.
+TEST(ExternalRendezvous, AWithdrawalThatCrossesTheWelcomeIsOfNoCollective) {
+  External external;
+  const pid_t hub = external.start(2);
+  auto other = std::async(std::launch::async, [&] { return make_tcp_bootstrap(external.rendezvous(1, 2), 20s); });
+  std::string failure;
+  Connection late(connect_to("127.0.0.1", external.rendezvous(0, 2).port, Clock::now() + 10s, failure), 4096);
+  const auto say = [&](MessageKind kind, std::uint64_t sequence, std::string_view payload) {
+    late.queue(make_packet({.kind = static_cast<std::uint16_t>(kind), .world_size = 2, .sequence = sequence}, payload));
+    ASSERT_TRUE(late.write_some());
+  };
+  const auto hear = [&] {
+    Message message;
+    while (late.next(message) == Connection::Next::none) {
+      pollfd event{.fd = late.descriptor(), .events = POLLIN, .revents = 0};
+      if (::poll(&event, 1, 10'000) != 1 || !late.read_some()) break;
+    }
+    return message;
+  };
+  say(MessageKind::hello, 0, "");
+  auto joined = other.get();
+  say(MessageKind::withdraw, kHelloSequence, "");
+  EXPECT_EQ(hear().kind(), MessageKind::welcome);
+  say(MessageKind::contribute, 0, std::string(sizeof(std::uint32_t), '\0'));
+  joined->all_gather(nullptr, nullptr, 0, "", 20s);
+  EXPECT_EQ(hear().kind(), MessageKind::gathered);
+  late.shut_down_output();
+  joined.reset();
+  EXPECT_EQ(wait_for_process(hub), 0);
 }
 
 TEST(ExternalRendezvous, WhoIsNotLetInIsToldWhy) {
