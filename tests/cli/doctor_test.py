@@ -126,8 +126,12 @@ class Doctor(unittest.TestCase):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             occupied = self.findings("--quick", "--rendezvous", f"127.0.0.1:{port}")["rendezvous"][0]
+            expected = self.findings("--quick", "--rendezvous", f"127.0.0.1:{port}",
+                                     RAILYARD_RENDEZVOUS=f"127.0.0.1:{port}")["rendezvous"][0]
         self.expect_problem(occupied, "cannot listen at 127.0.0.1", str(port), "something answers there")
         self.assertIn("another port", occupied["remedy"])
+        self.assertEqual(expected["state"], "ok", expected)
+        self.assertIn("RAILYARD_RENDEZVOUS", expected["found"])
         free = self.findings("--quick", "--rendezvous", f"localhost:{port}")["rendezvous"][0]
         self.assertEqual(free["state"], "ok", free)
         self.assertEqual(free["numbers"], {"port": port})

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <functional>
 #include <future>
 #include <string>
 #include <string_view>
@@ -56,7 +57,8 @@ TEST(ExternalRendezvous, EndsOnceAllHaveMetAndLeft) {
   hub.join();
 }
 
-TEST(ExternalRendezvous, RankZeroIsLostLikeAnyOther) {
+/// Three ranks that have met, in a process each, and the hub: how each process ended, the hub's last.
+std::vector<int> run_three(const std::function<int(Bootstrap&)>& function) {
   External external;
   const pid_t hub = external.start(3);
   std::vector<pid_t> children;
@@ -64,47 +66,43 @@ TEST(ExternalRendezvous, RankZeroIsLostLikeAnyOther) {
     children.push_back(start_process([&] {
       const auto self = make_tcp_bootstrap(external.rendezvous(rank, 3), 20s);
       self->all_gather(nullptr, nullptr, 0, "start", 20s);
-      if (rank == 0) ::raise(SIGKILL);
-      const std::string gone = error_of([&] { self->all_gather(nullptr, nullptr, 0, "pending", 20s); });
-      if (gone != "RY-ABORTED: pending: rank 0: its process has gone") return 1;
-      if (!self->departure_flag(0)->raised() || self->survivor_flag()->raised()) return 2;
-      AbortFlag nothing;
-      const Attendance met = self->assemble(
-          {.purpose = "go on", .key = "1", .members = {0, 1, 2}, .quorum = Quorum::majority, .block = {}}, 20s,
-          nothing);
-      return met.ranks == std::vector{1, 2} ? 0 : 3;
+      return function(*self);
     }));
   }
-  EXPECT_EQ(wait_for_process(children[0]), -SIGKILL);
-  EXPECT_EQ(wait_for_process(children[1]), 0);
-  EXPECT_EQ(wait_for_process(children[2]), 0);
-  EXPECT_EQ(wait_for_process(hub), 0);
+  children.push_back(hub);
+  std::vector<int> ends;
+  for (const pid_t child : children) ends.push_back(wait_for_process(child));
+  return ends;
+}
+
+TEST(ExternalRendezvous, RankZeroIsLostLikeAnyOther) {
+  const auto rank = [](Bootstrap& self) {
+    if (self.rank() == 0) ::raise(SIGKILL);
+    const std::string gone = error_of([&] { self.all_gather(nullptr, nullptr, 0, "pending", 20s); });
+    if (gone != "RY-ABORTED: pending: rank 0: its process has gone") return 1;
+    if (!self.departure_flag(0)->raised() || self.survivor_flag()->raised()) return 2;
+    AbortFlag nothing;
+    const Attendance met = self.assemble(
+        {.purpose = "go on", .key = "1", .members = {0, 1, 2}, .quorum = Quorum::majority, .block = {}}, 20s, nothing);
+    return met.ranks == std::vector{1, 2} ? 0 : 3;
+  };
+  EXPECT_EQ(run_three(rank), (std::vector{-SIGKILL, 0, 0, 0}));
 }
 
 TEST(ExternalRendezvous, DeathsAreToldAlsoAfterRankZeroHasLeft) {
-  External external;
-  const pid_t hub = external.start(3);
-  std::vector<pid_t> children;
-  for (int rank = 0; rank < 3; ++rank) {
-    children.push_back(start_process([&] {
-      const auto self = make_tcp_bootstrap(external.rendezvous(rank, 3), 20s);
-      self->all_gather(nullptr, nullptr, 0, "start", 20s);
-      if (rank == 0) return 0;
-      const std::string left = error_of([&] { self->all_gather(nullptr, nullptr, 0, "later", 20s); });
-      if (left != "RY-ABORTED: later: rank 0 has left") return 1;
-      AbortFlag nothing;
-      const AssemblyRequest request{.purpose = "without rank 0", .key = "1", .members = {1, 2}, .block = {}};
-      static_cast<void>(self->assemble(request, 20s, nothing));
-      if (rank == 2) ::raise(SIGKILL);
-      const Clock::time_point deadline = Clock::now() + 20s;
-      while (!self->departure_flag(2)->raised() && Clock::now() < deadline) std::this_thread::sleep_for(1ms);
-      return self->departure_flag(2)->raised() ? 0 : 2;
-    }));
-  }
-  EXPECT_EQ(wait_for_process(children[0]), 0);
-  EXPECT_EQ(wait_for_process(children[1]), 0);
-  EXPECT_EQ(wait_for_process(children[2]), -SIGKILL);
-  EXPECT_EQ(wait_for_process(hub), 0);
+  const auto rank = [](Bootstrap& self) {
+    if (self.rank() == 0) return 0;
+    const std::string left = error_of([&] { self.all_gather(nullptr, nullptr, 0, "later", 20s); });
+    if (left != "RY-ABORTED: later: rank 0 has left") return 1;
+    AbortFlag nothing;
+    static_cast<void>(
+        self.assemble({.purpose = "without rank 0", .key = "1", .members = {1, 2}, .block = {}}, 20s, nothing));
+    if (self.rank() == 2) ::raise(SIGKILL);
+    const Clock::time_point deadline = Clock::now() + 20s;
+    while (!self.departure_flag(2)->raised() && Clock::now() < deadline) std::this_thread::sleep_for(1ms);
+    return self.departure_flag(2)->raised() ? 0 : 2;
+  };
+  EXPECT_EQ(run_three(rank), (std::vector{0, 0, -SIGKILL, 0}));
 }
 
 TEST(ExternalRendezvous, ItsEndEndsTheWorld) {
