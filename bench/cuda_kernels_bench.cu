@@ -3,7 +3,7 @@
 // Everything is compared with the reference once per shape, and with that verified output after each timing.
 //
 //   cuda_kernels_bench [name=value ...]   tokens=4096 ranks=2 devices=2 blocks=16 what=all zipf=0 reps=12
-//                                         senders=0 stages=0 reducers=0 chunk=0 verify=1
+//                                         senders=0 stages=0 reducers=0 chunk=0 verify=1 routed=0
 //   blocks, senders, stages, reducers and chunk take lists: every combination is timed
 //
 // Times are of the whole operation with its exchange: median over replays of the slowest rank, microseconds. `graph`:
@@ -126,6 +126,7 @@ class Bench {
       : arguments_(arguments),
         what_(std::move(what)),
         tokens_(number(arguments, "tokens", 4096)),
+        routed_(number(arguments, "routed", 0) != 0),
         scenario_(make_scenario(what_, number(arguments, "ranks", 2), tokens_, number(arguments, "zipf", 0) != 0)),
         ranks_({.num_ranks = number(arguments, "ranks", 2),
                 .num_devices = number(arguments, "devices", 2),
@@ -286,6 +287,7 @@ class Bench {
       launch.num_blocks = choice.blocks;
       launch.num_senders = choice.senders;
       launch.num_stages = choice.stages;
+      if (routed_) launch.operation = throughput::CudaOperation::routed_dispatch;
       throughput::launch_dispatch(launch);
     }
   }
@@ -384,6 +386,7 @@ class Bench {
   Arguments arguments_;
   std::string what_;
   int tokens_;
+  bool routed_;  // dispatches are timed along the route of a first one
   Scenario scenario_;
   CudaRanks ranks_;
   Exchange exchange_;

@@ -14,7 +14,7 @@ namespace railyard {
 
 enum class ErrorCode : std::uint8_t {
   ok,
-  invalid_argument,    // RY-INVALID-ARGUMENT    a value is outside its limits; nothing was sent
+  invalid_argument,    // RY-INVALID-ARGUMENT    a value is outside its limits; nothing was sent (a Status: clamped)
   unsupported,         // RY-UNSUPPORTED         a valid request that this build, mode or backend cannot honour
   config_mismatch,     // RY-CONFIG-MISMATCH     ranks created one group with different options
   operation_mismatch,  // RY-OPERATION-MISMATCH  ranks issued different operations, or in a different order
@@ -49,7 +49,8 @@ class RAILYARD_API Error : public std::runtime_error {
 
 /// What happened to one operation after its launch. Plain data: a GPU backend fills it in device memory.
 /// `needed` and `capacity` have the unit of the code: rows for `capacity`, bytes for `heap_exhausted`
-/// (wanted and free), and for `invalid_id` the first offending id and the number of experts.
+/// (wanted and free), for `invalid_id` the first offending id and the number of experts, for `invalid_argument` a token
+/// count in device memory and its limit.
 struct Status {
   ErrorCode code = ErrorCode::ok;
   std::int32_t rank = -1;    // the rank at which it happened; for `invalid_id`, the source

@@ -58,14 +58,16 @@ __device__ __forceinline__ bool wait_for_signal(const WaitScope& scope, Stage st
   });
 }
 
-/// The same for a mailbox word, whose upper half is the tag. `value`: its lower half.
+/// The same for a mailbox word, whose upper half is the tag. `value`: its lower half. Tags are compared for equality:
+/// nobody writes an operation's word again before all have read it, and a word that many operations left unwritten, an
+/// old one, may be on either side of the tag.
 __device__ __forceinline__ bool wait_for_word(const WaitScope& scope, int source, const std::uint64_t* word,
                                               std::uint32_t tag, std::uint32_t& value, float& waited) {
   return wait_until(scope, WaitSite{Stage::exchange, source, tag}, waited, [&](std::uint64_t& seen) {
     const std::uint64_t both = load_acquire_system(word);
     seen = both >> 32;
     value = static_cast<std::uint32_t>(both);
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(seen) - tag) >= 0;
+    return static_cast<std::uint32_t>(seen) == tag;
   });
 }
 

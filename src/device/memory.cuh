@@ -44,6 +44,10 @@ __device__ __forceinline__ std::uint32_t load_relaxed_system(const std::uint32_t
   return value;
 }
 
+__device__ __forceinline__ void store_relaxed_device(std::uint32_t* address, std::uint32_t value) {
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_relaxed_system(std::uint64_t* address, std::uint64_t value) {
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }

@@ -69,6 +69,11 @@ std::string Status::message() const {
     case ErrorCode::invalid_id:
       return diagnostics::format("{} expert ids outside [-1, {}) were taken as -1, the first is {} at rank {}", count,
                                  capacity, needed, rank);
+    case ErrorCode::invalid_argument:
+      return diagnostics::format(
+          "num_tokens was {} on the device of rank {}; 0 to {}, the rows of the ids, are legal: "
+          "the nearest of them was taken",
+          needed, rank, capacity);
     default:
       return diagnostics::format("{} at rank {}", code_name(code), rank);
   }

@@ -20,11 +20,14 @@ struct PendingLoad {
   static constexpr int kEnd = 0x7FFFFFFF;
   static constexpr std::uint32_t kFirst = 1;  // of its item
   static constexpr std::uint32_t kLast = 2;
-  static constexpr std::uint32_t kData = 4;  // there is a row
-  static constexpr std::uint32_t kNan = 8;   // a row was lost: the item is NaN
+  static constexpr std::uint32_t kData = 4;    // there is a row
+  static constexpr std::uint32_t kNan = 8;     // a row was lost: the item is NaN
+  static constexpr std::uint32_t kWhole = 16;  // the chunk has kMaxChunk bytes: every lane has all its vectors
   int token;
   std::uint32_t flags;  // and the chunk, from bit kChunkShift on
   static constexpr int kChunkShift = 8;
+
+  [[nodiscard]] __device__ bool has(std::uint32_t flag) const { return (flags & flag) != 0; }
 };
 static_assert(sizeof(PendingLoad) == 8);
 
@@ -98,12 +101,11 @@ struct Producer {
   __device__ void fetch(std::uint32_t item) {
     const CudaRoute& route = block.p.call.route;
     const int slots = route.slots(block.group().num_ranks);
-    const auto chunks = static_cast<std::uint32_t>(block.p.plan.num_chunks);
     transfer = {CudaTransfer::kNone, 0};
     ahead = {};
     if (item >= static_cast<std::uint32_t>(block.num_items)) return;
-    const std::uint32_t token = item / chunks;
-    ahead = {static_cast<int>(token), item - token * chunks};
+    const std::uint32_t token = block.p.plan.by_chunks.of(item);
+    ahead = {static_cast<int>(token), item - token * static_cast<std::uint32_t>(block.p.plan.num_chunks)};
     if (lane_index() < slots) transfer = route.transfers[static_cast<std::size_t>(token) * slots + lane_index()];
   }
   /// Takes up the fetched item and fetches the next.
@@ -120,7 +122,8 @@ struct Producer {
     const bool lost = __any_sync(~0U, static_cast<int>(is_lost)) != 0;
     rest = lost ? 0 : __ballot_sync(~0U, static_cast<int>(has_row));
     bytes = block.chunk_bytes(piece.chunk);
-    flags = PendingLoad::kFirst | (lost ? PendingLoad::kNan : 0) | piece.chunk << PendingLoad::kChunkShift;
+    flags = PendingLoad::kFirst | (lost ? PendingLoad::kNan : 0) | (bytes == kMaxChunk ? PendingLoad::kWhole : 0) |
+            piece.chunk << PendingLoad::kChunkShift;
     fetch(__shfl_sync(~0U, next, 0));
     if (ahead.token != PendingLoad::kEnd) draw();
   }
@@ -185,23 +188,37 @@ struct Accumulator {
     }
   }
 
-  using Vectors = uint4[kVectorsPerLane];
-
-  __device__ static __forceinline__ void read(const std::byte* stage, int num_vectors, Vectors& vectors) {
+  /// Adds a row's chunk. `whole`: the lane has all its vectors.
+  __device__ __forceinline__ void add(const std::byte* stage, bool whole, int num_vectors) {
+    const uint4* const mine = reinterpret_cast<const uint4*>(stage) + lane_index();
+    uint4 vectors[kVectorsPerLane];
+    if (whole) {
 #pragma unroll
-    for (int v = 0; v < kVectorsPerLane; ++v) {
-      const int index = v * 32 + lane_index();
-      vectors[v] = index < num_vectors ? reinterpret_cast<const uint4*>(stage)[index] : uint4{0, 0, 0, 0};
+      for (int v = 0; v < kVectorsPerLane; ++v) vectors[v] = mine[v * 32];
+    } else {
+#pragma unroll
+      for (int v = 0; v < kVectorsPerLane; ++v) {
+        vectors[v] = v * 32 + lane_index() < num_vectors ? mine[v * 32] : uint4{0, 0, 0, 0};
+      }
     }
-  }
-
-  __device__ __forceinline__ void add(const Vectors& vectors) {
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
       float row[kCount];
       unpack<kY>(vectors[v], row);
 #pragma unroll
       for (int i = 0; i < kCount; ++i) values[v][i] = __fadd_rn(values[v][i], row[i]);
+    }
+  }
+
+  /// The common case, a fifth of the instructions: a vector of out for each of y.
+  __device__ __forceinline__ void finish_packed(const CombineBlock& block, int row_token, std::uint32_t chunk,
+                                                int num_vectors) const {
+    const CombineLaunch& call = block.p.call;
+    std::byte* const row =
+        call.out + static_cast<std::size_t>(row_token) * call.out_pitch + block.chunk_begin(chunk) + lane_index() * 16;
+#pragma unroll
+    for (int v = 0; v < kVectorsPerLane; ++v) {
+      if (v * 32 + lane_index() < num_vectors) device::store_streaming(row + v * kChunkStep, pack<kY>(values[v]));
     }
   }
 
@@ -224,6 +241,11 @@ struct Accumulator {
   }
 };
 
+template <DType kY>
+__device__ __forceinline__ bool packs_out(const CombinePlan& plan) {
+  return kY != DType::fp32 && plan.packed_out;
+}
+
 /// Role: reducer. Stages come in the order of the sum; a stage is loaded again as soon as the warp has read it.
 template <DType kY>
 __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer& producer) {
@@ -233,28 +255,32 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
   __syncwarp();
   Accumulator<kY> accumulator;
   std::uint32_t parity = 0;
-  for (int stage = 0;;) {
-    const PendingLoad load = block.pending(stage);
-    if (load.token == PendingLoad::kEnd) break;
+  int stage = 0;
+  PendingLoad load = block.pending(stage);
+  while (load.token != PendingLoad::kEnd) {
     const std::uint32_t chunk = load.flags >> PendingLoad::kChunkShift;
     const int num_vectors = static_cast<int>(block.chunk_bytes(chunk) / 16);
-    if ((load.flags & PendingLoad::kFirst) != 0) accumulator.start(block, load.token, chunk, num_vectors);
+    if (load.has(PendingLoad::kFirst)) accumulator.start(block, load.token, chunk, num_vectors);
     device::barrier_wait(block.barrier(stage), parity);
-    const bool has_data = (load.flags & PendingLoad::kData) != 0;
-    typename Accumulator<kY>::Vectors vectors;
-    if (has_data) Accumulator<kY>::read(block.stage(stage), num_vectors, vectors);
+    if (load.has(PendingLoad::kData)) {
+      accumulator.add(block.stage(stage), load.has(PendingLoad::kWhole), num_vectors);
+    }
     device::debug_delay();
-    __syncwarp();
+    __syncwarp();  // the stage has been read, and what was noted of the next one is visible
+    const int next_stage = stage + 1 == num_stages ? 0 : stage + 1;
+    const PendingLoad next = block.pending(next_stage);
     produce(producer, stage);
-    if (has_data) accumulator.add(vectors);
-    if ((load.flags & PendingLoad::kLast) != 0) {
-      accumulator.finish(block, load.token, chunk, num_vectors, (load.flags & PendingLoad::kNan) != 0);
+    if (load.has(PendingLoad::kLast)) {
+      const bool nan = load.has(PendingLoad::kNan);
+      if (!packs_out<kY>(block.p.plan) || nan) {
+        accumulator.finish(block, load.token, chunk, num_vectors, nan);
+      } else if constexpr (kY != DType::fp32) {
+        accumulator.finish_packed(block, load.token, chunk, num_vectors);
+      }
     }
-    __syncwarp();
-    if (++stage == num_stages) {
-      stage = 0;
-      parity ^= 1;
-    }
+    load = next;
+    stage = next_stage;
+    if (stage == 0) parity ^= 1;
   }
 }
 
@@ -361,43 +387,40 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
   const CombineBlock block{
       p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
-  // One answer for the block: rows of a warp that left would be missing.
-  const bool failed_before = __syncthreads_or(static_cast<int>(device::load_relaxed_device(&group_state.failed))) != 0;
-  if (!failed_before) {
-    if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_offer(block);
-    Producer producer{block};
-    const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
-    const bool reduces = warp_index() < p.plan.num_reducers;
-    if (reduces) producer.fetch(first_item);
-    if (lane_index() == 0) {
-      producer.next = first_item + gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);
-      for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
-      device::fence_barrier_init();
+  // Its warps may see different answers: the barrier of the exchange makes one of them.
+  const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
+  if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1 && !failed_before) publish_offer(block);
+  if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) begin_operation(block.waits(), p.call.group, state);
+  Producer producer{block};
+  const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
+  const bool reduces = warp_index() < p.plan.num_reducers;
+  if (reduces) producer.fetch(first_item);
+  if (lane_index() == 0) {
+    producer.next = first_item + gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);
+    for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
+    device::fence_barrier_init();
+  }
+  const bool exchanged = wait_for_words<kTimed>(
+      block.waits(), failed_before, block.group(), CudaKind::combine, block.slot, kGrantWords, p.call.descriptor,
+      block.words(0), [](int, int) { return true; }, [] {});
+  if (exchanged) {
+    find_sources(block);
+    // Here: the host's memory is far, and at the end everybody would wait for it.
+    if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) {
+      if constexpr (kTimed) operation_times().exchanged = device::cycles();
+      write_result(block, false);
     }
-    const bool exchanged = wait_for_words<kTimed>(
-        block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords, p.call.descriptor, block.words(0),
-        [](int, int) { return true; }, [] {});
-    if (exchanged) {
-      find_sources(block);
-      // Here: the host's memory is far, and at the end everybody would wait for it.
-      if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) {
-        if constexpr (kTimed) operation_times().exchanged = device::cycles();
-        write_result(block, false);
-      }
-      if (reduces) reduce_items<kY>(block, producer);
-      device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
-        return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
-      });
-      if (blockIdx.x == 0) wait_for_readers<kTimed>(block);
-    } else if (blockIdx.x == 0) {
-      if (threadIdx.x == 0) write_result(block, true);
-      if constexpr (kTimed) {
-        if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, true);
-      }
+    if (reduces) reduce_items<kY>(block, producer);
+    device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
+      return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
+    });
+    if (blockIdx.x == 0) wait_for_readers<kTimed>(block);
+  } else if (blockIdx.x == 0) {
+    if (threadIdx.x == 0) write_result(block, true);
+    if (threadIdx.x == 0 && failed_before) device::record_refusal(p.call.group.report);
+    if constexpr (kTimed) {
+      if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, true);
     }
-  } else if (blockIdx.x == 0 && threadIdx.x == 0) {
-    write_result(block, true);
-    device::record_refusal(p.call.group.report);
   }
 }
 

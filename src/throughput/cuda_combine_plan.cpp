@@ -47,9 +47,10 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   check(launch);
   CombinePlan plan;
   plan.row_bytes = static_cast<std::uint32_t>(launch.hidden) * static_cast<std::uint32_t>(size_of(launch.y_dtype));
-  require(launch.num_reducers <= kWarps && launch.num_stages <= kMaxCombineStages && launch.max_chunk <= kMaxChunk &&
-              launch.max_chunk % kChunkStep == 0,
-          diagnostics::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, {} and {} in steps of {}",
+  require(launch.num_reducers <= kWarps && launch.num_stages != 1 && launch.num_stages <= kMaxCombineStages &&
+              launch.max_chunk <= kMaxChunk && launch.max_chunk % kChunkStep == 0,
+          diagnostics::format("{} reducers, {} stages, chunks of {} bytes; the limits are {}, 2 to {}, and {} in steps "
+                              "of {}",
                               launch.num_reducers, launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages,
                               kMaxChunk, kChunkStep));
   plan.num_reducers = launch.num_reducers > 0 ? launch.num_reducers : default_reducers(launch.num_blocks);
@@ -60,7 +61,9 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
   require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
           diagnostics::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));
+  plan.by_chunks = Quotient::by(static_cast<std::uint32_t>(plan.num_chunks));
   plan.vector_out = aligned(launch.out, launch.out_pitch);
+  plan.packed_out = plan.vector_out && launch.out_dtype == launch.y_dtype && size_of(launch.y_dtype) == 2;
   for (int i = 0; i < 2; ++i) plan.vector_bias[i] = aligned(launch.biases[i].data, launch.biases[i].pitch);
   const auto stages = static_cast<std::size_t>(plan.num_reducers) * static_cast<std::size_t>(plan.num_stages);
   const auto ranks = static_cast<std::size_t>(launch.group.num_ranks);

@@ -36,9 +36,11 @@ struct CombinePlan {
   int num_reducers = kWarps;  // warps
   int num_stages = kCombineStages;
   int num_chunks = 1;       // pieces of a row
+  Quotient by_chunks;       // items / num_chunks
   std::uint32_t chunk = 0;  // bytes of y in a full piece, a multiple of 512
   std::uint32_t row_bytes = 0;
   bool vector_out = false;  // out can be written 16 bytes at a time
+  bool packed_out = false;  // and has 2-byte elements of y's dtype, so that a vector of y becomes one of out
   bool vector_bias[2] = {};
   CombineShared shared;
 

@@ -7,8 +7,8 @@
 //   readers_done   [reader] 64-bit signal, one line each              the reader   the owner   pair: combine.read
 //
 // A mailbox word validates itself: the low 32 bits of the epoch in its upper half, 32 bits of value in its lower half.
-// It is stored relaxed at system scope after a fence, and is there as soon as its tag, compared by signed difference,
-// reaches the epoch awaited; words of one mailbox may become visible in any order. A signal grows by exactly
+// It is stored relaxed at system scope after a fence, and is there as soon as its tag is that of the epoch awaited;
+// words of one mailbox may become visible in any order. A signal grows by exactly
 // kCudaSignalStep per (source, operation), whatever the grid: blocks add shares that sum to it. Nothing is ever reset.
 //
 // A mailbox slot is used again `num_slots` operations of its kind later. By then its reader has signalled the earlier
@@ -46,7 +46,9 @@ enum class MailboxWord : int {
   invalid_ids,        // ids outside [-1, experts) among the source's
   first_invalid_low,  // the first of them
   first_invalid_high,
-  counts,  // [ranks] rows that the source sends to each rank
+  tokens,      // what the source's token count said, before it was clamped
+  max_tokens,  // its limit
+  counts,      // [ranks] rows that the source sends to each rank
 };
 inline constexpr int kGrantWords = static_cast<int>(MailboxWord::invalid_ids);
 

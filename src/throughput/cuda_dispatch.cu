@@ -27,9 +27,7 @@ __device__ __forceinline__ WarpRole role_of(const DispatchPlan& plan, int warp) 
 }
 
 __device__ __forceinline__ int tokens_of(const DispatchLaunch& call) {
-  const std::int32_t* const count =
-      call.operation == CudaOperation::routed_dispatch ? call.route.sizes : call.device_num_tokens;
-  return count == nullptr ? call.num_tokens : max(0, min(*count, call.num_tokens));
+  return max(0, min(tokens_said(call), call.num_tokens));
 }
 
 /// Metadata warps, before the group's state is known: what they will read is on its way meanwhile. Where there is more
@@ -143,49 +141,51 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
     if (keeps_time()) start_times(entry_ns);
   }
   const WarpRole role = role_of(p.plan, warp_index());
-  if (p.plan.is_brief && role == WarpRole::metadata) prefetch_inputs(p.call, p.plan);
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
-  const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
-  // One answer for the block: its warps meet at counted barriers.
-  const bool failed_before = __syncthreads_or(static_cast<int>(device::load_relaxed_device(&group_state.failed))) != 0;
+  const DispatchBlock block{p,
+                            shared_bytes,
+                            state,
+                            state.epoch + 1,
+                            state.slot,
+                            state.ticket_base,
+                            tokens_of(p.call),
+                            device::load_relaxed_device(&group_state.failed) != 0};
+  if (p.plan.is_brief && role == WarpRole::metadata) prefetch_inputs(p.call, p.plan);
   const bool sends = role == WarpRole::sender;
   Sender sender{block, warp_index()};
-  if (!failed_before) {
-    Lookup lookup;
-    int first_item = 0;
-    switch (role) {
-      case WarpRole::sender:
-        start_sender(sender);
-        if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender);
-        break;
-      case WarpRole::metadata:
-        if (block.makes_route()) begin_route(block);
-        break;
-      case WarpRole::clerk:
-        if (blockIdx.x == gridDim.x - 1) publish_grant(block);
-        break;
-    }
-    const bool joined = !block.makes_route() || join_slices(block);
-    const auto look_up = [&] {
-      if (!sends) return;
-      if constexpr (kEncode == CudaEncode::copy) {
-        look_up_ring(sender);
-      } else {
-        fetch(sender, first_item, 0, lookup);
-        settle(sender, lookup);
-        fetch(sender, sender.item(0), 0, lookup);
-      }
-    };
-    if (joined && wait_for_exchange<kTimed>(block, look_up)) {
-      move_rows<kEncode, kTimed>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
+  Lookup lookup;
+  int first_item = 0;
+  switch (role) {
+    case WarpRole::sender:
+      start_sender(sender);
+      if constexpr (kEncode != CudaEncode::copy) first_item = encode_first_item(sender);
+      break;
+    case WarpRole::metadata:
+      if (block.makes_route()) begin_route(block);
+      break;
+    case WarpRole::clerk:
+      if (blockIdx.x == gridDim.x - 1 && !block.failed) publish_grant(block);
+      if (blockIdx.x == 0 && lane_index() == 0) begin_operation(block.waits(), p.call.group, state);
+      break;
+  }
+  const bool joined = !block.makes_route() || join_slices(block);
+  const auto look_up = [&] {
+    if (!sends) return;
+    if constexpr (kEncode == CudaEncode::copy) {
+      look_up_ring(sender);
     } else {
-      if (sends) abandon_sender(sender);
-      if (blockIdx.x == 0) fail<kTimed>(block);
+      fetch(sender, first_item, 0, lookup);
+      settle(sender, lookup);
+      fetch(sender, sender.item(0), 0, lookup);
     }
-  } else if (blockIdx.x == 0 && threadIdx.x == 0) {
-    write_failure(block);
-    device::record_refusal(p.call.group.report);
+  };
+  if (joined && wait_for_exchange<kTimed>(block, look_up)) {
+    move_rows<kEncode, kTimed>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
+  } else {
+    if (sends) abandon_sender(sender);
+    if (blockIdx.x == 0) fail<kTimed>(block);
+    if (blockIdx.x == 0 && threadIdx.x == 0 && block.failed) device::record_refusal(p.call.group.report);
   }
 }
 

@@ -13,6 +13,13 @@
 
 namespace railyard::throughput {
 
+/// The token count of the call, or of the route, as whoever wrote it left it.
+__device__ __forceinline__ std::int32_t tokens_said(const DispatchLaunch& call) {
+  const std::int32_t* const count =
+      call.operation == CudaOperation::routed_dispatch ? call.route.sizes : call.device_num_tokens;
+  return count == nullptr ? call.num_tokens : *count;
+}
+
 struct DispatchBlock {
   const DispatchParams& p;
   std::byte* shared;
@@ -21,6 +28,7 @@ struct DispatchBlock {
   std::uint32_t slot;
   std::uint32_t ticket_base;
   int tokens;
+  bool failed;  // before this operation began, as far as this thread has seen
 
   [[nodiscard]] __device__ const DispatchLaunch& call() const { return p.call; }
   [[nodiscard]] __device__ const DispatchPlan& plan() const { return p.plan; }
@@ -81,9 +89,9 @@ struct DispatchBlock {
     return at<std::int32_t>(shared, p.plan.shared.slices) + index * p.plan.num_slices;
   }
 
-  /// The slice that a group of tokens belongs to: a quotient, exact for the 2^19 groups of 2^24 tokens.
+  /// The slice that a group of tokens belongs to.
   [[nodiscard]] __device__ int slice_of(int group) const {
-    return static_cast<int>(static_cast<std::uint64_t>(group) * p.plan.slice_inverse >> 40);
+    return static_cast<int>(p.plan.by_slice_groups.of(static_cast<std::uint32_t>(group)));
   }
   /// Rows of all earlier slices at `destination`.
   [[nodiscard]] __device__ std::int32_t rows_before_slice(int group, int destination) const {

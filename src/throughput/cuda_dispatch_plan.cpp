@@ -15,6 +15,7 @@ constexpr std::size_t kQuantiseUnit = 1024;  // bytes of BF16 whose scales fill 
 constexpr int kQuantiseSenders = 10;         // until the link is full
 constexpr int kFullLinkSenders = 9;
 constexpr int kFullLinkBlocks = 18;
+constexpr int kFullLinkCopyBlocks = 16;
 constexpr int kMaxStages = 8;
 constexpr std::size_t kBlockBytes = 256;  // BF16 bytes of one scale
 
@@ -31,10 +32,11 @@ void split_row(DispatchPlan& plan, std::size_t row_bytes, std::size_t unit) {
   const std::size_t segments = std::max<std::size_t>(1, (row_bytes + kMaxSegment - 1) / kMaxSegment);
   const std::size_t segment = round_up_bytes((row_bytes + segments - 1) / segments, unit);
   plan.num_segments = static_cast<int>(std::max<std::size_t>(1, (row_bytes + segment - 1) / segment));
+  plan.by_segments = Quotient::by(static_cast<std::uint32_t>(plan.num_segments));
   plan.input_segment = static_cast<std::uint32_t>(segment);
 }
 
-void plan_copy(DispatchPlan& plan, const CudaRows& rows) {
+void plan_copy(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
   const std::size_t scale_bytes = rows.scales != nullptr ? rows.num_scales * rows.scale_element : 0;
   plan.shape = CudaRowShape::of(rows.bytes, scale_bytes);
   split_row(plan, plan.shape.row_pitch, 128);
@@ -49,7 +51,7 @@ void plan_copy(DispatchPlan& plan, const CudaRows& rows) {
       scale_bytes > 0 && rows.scale_step == rows.scale_element && aligned(rows.scales, rows.scale_pitch, scale_bytes);
   // Few bytes in flight are the faster choice once the link is full (docs/measurements).
   const bool large = plan.stage_bytes > 10240;
-  plan.num_senders = large ? 2 : 4;
+  plan.num_senders = large ? 2 : num_blocks < kFullLinkCopyBlocks ? 5 : 4;
   plan.num_stages = 3;
 }
 
@@ -82,7 +84,7 @@ DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts, i
   const auto stages = static_cast<std::size_t>(plan.num_senders) * static_cast<std::size_t>(plan.num_stages);
   shared.stages = append(stages, plan.stage_bytes, 128);
   shared.barriers = append(stages, sizeof(std::uint64_t), 8);
-  shared.places = append(stages * static_cast<std::size_t>(plan.num_lookups), 8, 8);
+  shared.rows = append(stages * static_cast<std::size_t>(plan.num_lookups), 4, 4);
   shared.destinations = append(ranks, sizeof(Destination), 8);
   shared.items = append(stages, sizeof(std::int32_t), 4);
   shared.words = append(ranks * static_cast<std::size_t>(plan.num_words), sizeof(std::uint32_t), 4);
@@ -136,12 +138,11 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.is_brief = plan.groups <= kAloneGroups && plan.groups * num_ranks <= launch.num_blocks;
   plan.num_slices = plan.routes_alone ? 1 : std::min({launch.num_blocks, kMaxSlices, std::max(1, plan.groups)});
   plan.groups_per_slice = std::max(1, (plan.groups + plan.num_slices - 1) / plan.num_slices);
-  const auto per_slice = static_cast<std::uint64_t>(plan.groups_per_slice);
-  plan.slice_inverse = ((std::uint64_t{1} << 40) + per_slice - 1) / per_slice;
+  plan.by_slice_groups = Quotient::by(static_cast<std::uint32_t>(plan.groups_per_slice));
   plan.workspace = DispatchWorkspace::of(launch.route.max_tokens, num_ranks);
   if (launch.operation != CudaOperation::route && launch.rows.bytes > 0) {
     if (launch.rows.encode == CudaEncode::copy) {
-      plan_copy(plan, launch.rows);
+      plan_copy(plan, launch.rows, launch.num_blocks);
     } else {
       plan_quantise(plan, launch.rows, launch.num_blocks);
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "throughput/cuda_launch.hpp"
+#include "throughput/cuda_quotient.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -70,7 +71,7 @@ struct DispatchShared {
   std::uint32_t stages = 0;        // [senders, stages] stage_bytes
   std::uint32_t barriers = 0;      // [senders, stages] mbarriers
   std::uint32_t items = 0;         // [senders, stages] int32
-  std::uint32_t places = 0;        // [senders, stages, lookups] int2 {rank, row}
+  std::uint32_t rows = 0;          // [senders, stages, lookups] int32 rows at the destinations
   std::uint32_t destinations = 0;  // [ranks] Destination
   std::uint32_t words = 0;         // [ranks, words] uint32: what the mailboxes said
   std::uint32_t histogram = 0;     // [experts] int32
@@ -86,8 +87,9 @@ struct DispatchShared {
 struct DispatchPlan {
   int num_senders = 0;        // warps that move rows; the others but the clerk write metadata
   int num_stages = 0;         // of a sender's ring
-  int num_lookups = 0;        // destinations or slots that a sender looks up: 32 or 64
+  int num_lookups = 0;        // destinations that a sender looks up: 32 or 64
   int num_segments = 1;       // pieces that a row travels in
+  Quotient by_segments;       // items / num_segments
   int num_words = 0;          // of a mailbox that this operation uses
   int groups = 0;             // of tokens
   int lanes_per_token = 1;    // a power of two, at least top_k
@@ -95,8 +97,8 @@ struct DispatchPlan {
   bool is_brief = false;      // at most one (group, destination) per block: so few tokens that latencies count
   int num_slices = 1;         // the first blocks route one each
   int groups_per_slice = 0;
-  std::uint64_t slice_inverse = 0;  // ceil(2^40 / groups_per_slice)
-  bool bulk_rows = false;           // the caller's rows can be read by bulk copies
+  Quotient by_slice_groups;  // groups / groups_per_slice
+  bool bulk_rows = false;    // the caller's rows can be read by bulk copies
   bool bulk_scales = false;
   std::uint32_t input_segment = 0;  // bytes of a caller's row in a full segment
   std::uint32_t wire_segment = 0;   // the same on the wire

@@ -17,6 +17,7 @@ struct alignas(128) CudaKindState {
   std::uint64_t epoch = 0;                // last finished operation; advanced once per launch, by block 0
   std::uint32_t slot = 0;                 // mailbox slot of the next operation; a counter of its own
   std::uint32_t ticket_base = 0;          // `ticket` when the running launch began
+  std::uint32_t running = 0;              // 1 while a launch runs: a second one beside it is an error
   alignas(128) std::uint32_t ticket = 0;  // work handed out; grows for ever, wraps
 };
 

@@ -169,7 +169,7 @@ struct CombineLaunch {
   int num_blocks = 0;
   // How a block works; 0: the measured default. They change no result.
   int num_reducers = 0;         // warps, at most 16
-  int num_stages = 0;           // chunks in a warp's ring, at most 8
+  int num_stages = 0;           // chunks in a warp's ring, 2 to 8
   std::uint32_t max_chunk = 0;  // bytes, a multiple of 512, at most 3584
   void* stream = nullptr;
 };

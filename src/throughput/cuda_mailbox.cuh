@@ -52,13 +52,14 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 /// after them; a thread that waits for several words (more than 16 ranks) begins its later waits later. `meanwhile()`
 /// is done by each thread before its waits: by the low warps alone, or it delays them.
 template <bool kTimed, class IsNeeded, class Meanwhile>
-__device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
-                                               std::uint32_t slot, int num_words, std::uint32_t descriptor,
-                                               std::uint32_t* words, IsNeeded is_needed, Meanwhile meanwhile) {
+__device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, bool failed_before,
+                                               const CudaGroup& group, CudaKind kind, std::uint32_t slot, int num_words,
+                                               std::uint32_t descriptor, std::uint32_t* words, IsNeeded is_needed,
+                                               Meanwhile meanwhile) {
   __shared__ int failures;
   const auto tag = static_cast<std::uint32_t>(scope.epoch);
   if (threadIdx.x == 0) failures = 0;
-  __syncthreads();
+  if (__syncthreads_or(static_cast<int>(failed_before)) != 0) return false;
   meanwhile();
   // The highest threads first: the lowest warps may still be busy with rows.
   const int threads = static_cast<int>(blockDim.x);
@@ -79,7 +80,7 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
     }
     if (!came) {
       atomicOr(&failures, 1);
-      break;
+      continue;  // so that every peer that is missing is named
     }
     words[index] = value;
     if (word == static_cast<int>(MailboxWord::descriptor) && value != descriptor) {
@@ -91,6 +92,14 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
   return failures == 0;
 }
 
+/// One thread of block 0, which is the first of a grid to be placed: this launch runs, and no other of its kind. Two
+/// would take the same epoch, which nobody on the host can see: replays of graphs on streams that are not ordered.
+__device__ __forceinline__ void begin_operation(const device::WaitScope& scope, const CudaGroup& group,
+                                                CudaKindState& state) {
+  if (device::exchange_relaxed_device(&state.running, 1) == 0) return;
+  device::record_failure(scope, {CudaStage::none, group.rank, 0}, ErrorCode::in_flight, 1);
+}
+
 /// One thread of block 0, once it has seen this rank's own signal of the operation at its full value: every block of
 /// the grid has then signalled, after its last look at the counters (chain 8 by way of the signal).
 __device__ __forceinline__ void finish_operation(const CudaGroup& group, CudaKindState& state, std::uint64_t epoch,
@@ -98,6 +107,7 @@ __device__ __forceinline__ void finish_operation(const CudaGroup& group, CudaKin
   state.ticket_base = device::load_relaxed_device(&state.ticket);
   state.slot = slot + 1 == static_cast<std::uint32_t>(group.control.num_slots) ? 0 : slot + 1;
   state.epoch = epoch;
+  device::store_relaxed_device(&state.running, 0);
 }
 
 }  // namespace railyard::throughput

@@ -33,6 +33,18 @@ __device__ __forceinline__ void unpack(const uint4& vector, float (&values)[kEle
   }
 }
 
+/// The inverse for 2-byte elements, rounded once; NaN is written canonically.
+template <DType kY>
+__device__ __forceinline__ uint4 pack(const float (&values)[8]) {
+  std::uint32_t pairs[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = kY == DType::bf16 ? device::floats_to_bf16_pair(values[2 * i], values[2 * i + 1])
+                                 : device::floats_to_fp16_pair(values[2 * i], values[2 * i + 1]);
+  }
+  return {pairs[0], pairs[1], pairs[2], pairs[3]};
+}
+
 /// One element of any address that is a multiple of its size.
 __device__ __forceinline__ float load_element(const std::byte* address, DType dtype) {
   if (dtype == DType::fp32) return *reinterpret_cast<const float*>(address);

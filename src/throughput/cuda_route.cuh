@@ -125,7 +125,10 @@ __device__ inline void scan_groups(const DispatchBlock& block, const RouteTeam& 
   }
 }
 
-/// One warp: the three words about invalid ids: how many, and the first of them.
+/// What a source tells about its own input besides its counts: MailboxWord::invalid_ids and those behind it.
+inline constexpr int kInputWords = static_cast<int>(MailboxWord::counts) - static_cast<int>(MailboxWord::invalid_ids);
+
+/// One warp: the first three of these words: how many ids are invalid, and the first of them.
 __device__ __forceinline__ void write_invalid_words(const DispatchBlock& block, std::uint32_t* words) {
   const DispatchLaunch& call = block.call();
   const int slices = block.plan().num_slices;
@@ -148,18 +151,27 @@ __device__ __forceinline__ void write_invalid_words(const DispatchBlock& block, 
   words[2] = static_cast<std::uint32_t>(id >> 32);
 }
 
-/// `threads` threads, behind a barrier with whoever found them: this rank's counts and invalid ids, to every rank.
+/// `threads` threads, behind a barrier with whoever found them: this rank's input words and counts, to every rank.
 /// Relaxed and without a fence: nothing but the words is promised.
 __device__ __forceinline__ void tell_ranks(const DispatchBlock& block, int thread, int threads,
                                            const std::uint32_t* invalid_words) {
+  if (block.failed) return;
   const int num_ranks = block.num_ranks();
   const std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
-  const int told = num_ranks + 3;
+  const int told = kInputWords + num_ranks;
   for (int index = thread; index < num_ranks * told; index += threads) {
     const int owner = (block.rank() + 1 + index / told) % num_ranks;
     const int word = index % told;
     if (!block.call().group.has(owner)) continue;
-    const std::uint32_t value = word < 3 ? invalid_words[word] : static_cast<std::uint32_t>(totals[word - 3]);
+    std::uint32_t value = 0;
+    if (word < 3) {
+      value = invalid_words[word];
+    } else if (word < kInputWords) {
+      const DispatchLaunch& call = block.call();
+      value = static_cast<std::uint32_t>(word == 3 ? tokens_said(call) : call.num_tokens);
+    } else {
+      value = static_cast<std::uint32_t>(totals[word - kInputWords]);
+    }
     device::store_word(block.mailbox(owner, block.rank()) + static_cast<int>(MailboxWord::invalid_ids) + word,
                        block.tag(), value);
   }
@@ -260,10 +272,7 @@ __device__ inline bool join_slices(const DispatchBlock& block) {
   const int num_ranks = block.num_ranks();
   const int slices = block.plan().num_slices;
   const bool tells = blockIdx.x == 0;
-  if (block.plan().routes_alone) {
-    __syncthreads();
-    return true;
-  }
+  if (block.plan().routes_alone) return true;
   if (!wait_for_slices(block, num_ranks + (tells ? kInvalidWords : 0))) return false;
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {

@@ -38,12 +38,14 @@ struct Sender {
   [[nodiscard]] __device__ int& item(int stage) const {
     return at<int>(block.shared, plan().shared.items)[ring_index(stage)];
   }
-  [[nodiscard]] __device__ int2& place(int stage, int lookup) const {
-    return at<int2>(block.shared, plan().shared.places)[ring_index(stage) * plan().num_lookups + lookup];
+  /// The row of a stage's item at its `lookup`th destination, counted from this source's first there; -1: none.
+  [[nodiscard]] __device__ std::int32_t& row(int stage, int lookup) const {
+    return at<std::int32_t>(block.shared, plan().shared.rows)[ring_index(stage) * plan().num_lookups + lookup];
   }
   [[nodiscard]] __device__ Item split(int item) const {
     if (plan().num_segments == 1) return {item, 0};
-    return {item / plan().num_segments, item % plan().num_segments};
+    const auto token = static_cast<int>(plan().by_segments.of(static_cast<std::uint32_t>(item)));
+    return {token, item - token * plan().num_segments};
   }
 
   /// Items that warps hold from the start; tickets count from there.
@@ -71,10 +73,15 @@ struct Lookup {
   std::int32_t slice_rows[Sender::kLookupsPerLane] = {};
 };
 
-/// Lookup j of a rank is its (rank + 1 + j)th destination: destinations are interleaved between sources.
-__device__ __forceinline__ int rotated_destination(const DispatchBlock& block, int lookup) {
+/// Lookup j of a rank is destination rank + 1 + j: stores go out in this order, so that no receiver is hit by all
+/// sources at once.
+__device__ __forceinline__ int destination_of(const DispatchBlock& block, int lookup) {
   const int destination = block.rank() + 1 + lookup;
   return destination >= block.num_ranks() ? destination - block.num_ranks() : destination;
+}
+__device__ __forceinline__ int lookup_of(const DispatchBlock& block, int destination) {
+  const int lookup = destination - block.rank() - 1;
+  return lookup < 0 ? lookup + block.num_ranks() : lookup;
 }
 
 __device__ __forceinline__ void fetch(const Sender& sender, int item, int stage, Lookup& lookup) {
@@ -94,34 +101,35 @@ __device__ __forceinline__ void fetch(const Sender& sender, int item, int stage,
       lookup.groups[i] = {static_cast<std::uint32_t>(transfer.rank), transfer.row};
     } else if (index < num_ranks) {
       const int group = token / kTokensPerGroup;
-      const int destination = rotated_destination(block, index);
+      const int destination = destination_of(block, index);
       lookup.groups[i] = block.groups()[static_cast<std::size_t>(group) * num_ranks + destination];
       lookup.slice_rows[i] = block.rows_before_slice(group, destination);
     }
   }
 }
 
-/// Turns what was fetched into rank and row (counted from this source's first there), kept beside the stage; row -1:
-/// nothing to write. Needs nothing that peers say.
+/// Turns what was fetched into rows, kept beside the stage in the order of lookups. Needs nothing that peers say.
 __device__ __forceinline__ void settle(const Sender& sender, const Lookup& lookup) {
   const DispatchBlock& block = sender.block;
   if (lookup.item >= sender.num_items()) return;
   const int token = sender.split(lookup.item).token;
-  const int used = block.makes_route() ? block.num_ranks() : block.call().route.slots(block.num_ranks());
+  const bool makes_route = block.makes_route();
 #pragma unroll
   for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
     const int index = lane_index() + 32 * i;
-    if (index >= used) continue;
-    int2 place;
-    if (block.makes_route()) {
-      place.x = rotated_destination(block, index);
-      place.y = block.relative_row(lookup.groups[i], lookup.slice_rows[i], token);
-    } else {
-      place.x = static_cast<int>(lookup.groups[i].tokens);
-      place.y = lookup.groups[i].before;
-    }
-    sender.place(lookup.stage, index) = place;
+    if (index >= block.num_ranks()) continue;
+    sender.row(lookup.stage, index) =
+        makes_route ? block.relative_row(lookup.groups[i], lookup.slice_rows[i], token) : CudaTransfer::kNone;
   }
+  if (makes_route) return;
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
+    if (lane_index() + 32 * i >= block.call().route.slots(block.num_ranks()) || lookup.groups[i].before < 0) continue;
+    const int destination = static_cast<int>(lookup.groups[i].tokens);
+    sender.row(lookup.stage, lookup_of(block, destination)) = lookup.groups[i].before;
+  }
+  __syncwarp();
 }
 
 /// Bytes [begin, begin + size) of a segment in an array of `total` bytes per row.
@@ -210,15 +218,14 @@ __device__ __forceinline__ void store(const Sender& sender, int item, int stage)
   const Span row = segment_of(piece.segment, plan.wire_segment, plan.shape.row_pitch);
   const Span scales = segment_of(piece.segment, plan.scale_segment, plan.shape.scale_pitch);
   const std::byte* const buffer = sender.stage(stage);
-  const int used = block.makes_route() ? block.num_ranks() : block.call().route.slots(block.num_ranks());
 #pragma unroll
   for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
     const int index = lane_index() + 32 * i;
-    if (index >= used) continue;
-    const int2 place = sender.place(stage, index);
-    if (place.y < 0) continue;
-    const Destination& destination = block.destinations()[place.x];
-    const std::int32_t row_there = place.y + destination.first;
+    if (index >= block.num_ranks()) continue;
+    const std::int32_t relative_row = sender.row(stage, index);
+    if (relative_row < 0) continue;
+    const Destination& destination = block.destinations()[destination_of(block, index)];
+    const std::int32_t row_there = relative_row + destination.first;
     if (row_there >= destination.capacity) continue;
     const auto at_row = static_cast<std::size_t>(row_there);
     device::bulk_store(destination.rows + at_row * plan.shape.row_pitch + row.begin, buffer + plan.output_offset,

@@ -40,6 +40,24 @@ __device__ inline Status exhausted_status(const DispatchBlock& block, bool known
   return status;
 }
 
+/// The lowest rank whose token count was outside its limits, and how many such ranks there are.
+__device__ inline Status token_count_status(const DispatchBlock& block) {
+  Status status;
+  for (int rank = 0; rank < block.num_ranks(); ++rank) {
+    const auto said = static_cast<std::int32_t>(block.word(rank, MailboxWord::tokens));
+    const auto limit = static_cast<std::int32_t>(block.word(rank, MailboxWord::max_tokens));
+    if (said >= 0 && said <= limit) continue;
+    if (status.rank < 0) {
+      status.code = ErrorCode::invalid_argument;
+      status.rank = rank;
+      status.needed = said;
+      status.capacity = limit;
+    }
+    ++status.count;
+  }
+  return status;
+}
+
 __device__ inline Status invalid_status(const DispatchBlock& block) {
   Status status;
   for (int rank = 0; rank < block.num_ranks(); ++rank) {
@@ -77,7 +95,8 @@ __device__ inline Status judge(const DispatchBlock& block, std::int64_t& num_dro
   const Status exhausted = exhausted_status(block, false);
   if (exhausted.rank >= 0) return exhausted;
   if (overflow.rank >= 0 && !drops) return overflow;
-  return invalid_status(block);
+  const Status tokens = token_count_status(block);
+  return tokens.rank >= 0 ? tokens : invalid_status(block);
 }
 
 /// One warp of block 0. Everything that follows from the exchange, to both copies of the result.

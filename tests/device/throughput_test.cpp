@@ -163,6 +163,67 @@ TEST_P(OnMachine, DifferentCallsAreFoundBeforeRowsAreWritten) {
   EXPECT_EQ(ranks[1].report->expected, 99U);
 }
 
+// Replays of graphs on streams that nobody ordered, say: both would take one epoch.
+TEST_P(OnMachine, TwoLaunchesAtOnceAreFound) {
+  if (GetParam().num_ranks < 2) GTEST_SKIP() << "needs two ranks";
+  for (const bool combines : {false, true}) {
+    CudaRanks ranks(options());
+    Scenario scenario = random_scenario(10, ranks.size(), limits_of(ranks, 100, 2, true));
+    Exchange exchange(ranks, scenario);
+    exchange.launch_dispatch();
+    ranks.synchronize();
+    ranks.use(0);
+    cudaStream_t other = nullptr;
+    REQUIRE_CUDA(cudaStreamCreateWithFlags(&other, cudaStreamNonBlocking));
+    // The others do not come, so that the first launch waits.
+    for (cudaStream_t stream : {ranks[0].stream, other}) {
+      exchange.rank(0).dispatch.stream = stream;
+      exchange.rank(0).combine.stream = stream;
+      if (combines) {
+        throughput::launch_combine(exchange.rank(0).combine);
+      } else {
+        throughput::launch_dispatch(exchange.rank(0).dispatch);
+      }
+    }
+    REQUIRE_CUDA(cudaStreamSynchronize(other));
+    ranks.synchronize();
+    EXPECT_EQ(ranks[0].report->code, static_cast<std::uint32_t>(ErrorCode::in_flight));
+    EXPECT_EQ(ranks[0].report->peer, 0);
+    EXPECT_EQ(ranks[0].report->epoch, combines ? 1U : 2U);
+    REQUIRE_CUDA(cudaStreamDestroy(other));
+  }
+}
+
+TEST_P(OnMachine, ATokenCountOutsideItsLimitsIsClampedAndReported) {
+  CudaRanks ranks(options());
+  Scenario scenario = random_scenario(12, ranks.size(), limits_of(ranks, 100, 4, true));
+  Exchange exchange(ranks, scenario);
+  const int wrong = ranks.size() - 1;
+  ranks.use(wrong);
+  throughput::DispatchLaunch& dispatch = exchange.rank(wrong).dispatch;
+  auto* const word = ranks[wrong].local.take_array<std::int32_t>(1);
+  dispatch.device_num_tokens = word;
+  for (const std::int32_t said : {-1, dispatch.num_tokens + 1, dispatch.num_tokens}) {
+    ranks.use(wrong);
+    to_device(word, &said, sizeof(said));
+    exchange.launch_dispatch();
+    ranks.synchronize();
+    const bool legal = said == dispatch.num_tokens;
+    for (int r = 0; r < ranks.size(); ++r) {
+      ranks.use(r);
+      throughput::CudaDispatchResult result;
+      to_host(&result, exchange.rank(r).dispatch.result, sizeof(result));
+      EXPECT_EQ(result.status.code, legal ? ErrorCode::ok : ErrorCode::invalid_argument);
+      EXPECT_EQ(result.status.rank, legal ? -1 : wrong);
+      EXPECT_EQ(result.status.needed, legal ? 0 : said);
+      EXPECT_EQ(result.status.capacity, legal ? 0 : dispatch.num_tokens);
+      if (r == wrong) {
+        EXPECT_EQ(result.num_tokens, std::clamp(said, 0, dispatch.num_tokens));
+      }
+    }
+  }
+}
+
 // One block of 128 elements per BF16 code: its largest magnitude is that code's, so every quotient is taken.
 TEST_P(OnMachine, QuantisingDividesExactlyForEveryMagnitude) {
   if (GetParam().num_ranks > 2) GTEST_SKIP() << "two ranks are enough";
