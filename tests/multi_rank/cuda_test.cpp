@@ -360,6 +360,29 @@ TEST_F(Cuda, ARankThatNeverCallsIsNamedAndANewGroupWorks) {
             "");
 }
 
+TEST_F(Cuda, ADeadlineNamesEveryoneWhoIsMissing) {
+  scenario_ = plain_scenario({.ranks = 5}, Mode::throughput);
+  const std::vector<PlainRound> made = rounds(1, 650);
+  EXPECT_EQ(run_ranks(scenario_.ranks(),
+                      [&](Rank& rank, const Place& place) {
+                        const Stream stream = backend().stream(rank.device());
+                        Group group(rank, scenario_.options);
+                        round_trip(place, group, scenario_, made[0], rank.device());
+                        group.set_timeout(std::chrono::seconds(1));
+                        const PlainInput input(rank.device(), made[0], rank.index());
+                        rank.barrier();
+                        if (rank.index() % 2 == 0) {
+                          const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options, stream);
+                          expect_error(
+                              place, ErrorCode::timeout,
+                              {"dispatch", "epoch 2", "exchange", "rank 1 ", "rank 3 ", "(expected 0x2, seen 0x1)"},
+                              [&] { got.check(); });
+                        }
+                        rank.barrier();
+                      }),
+            "");
+}
+
 TEST_F(Cuda, AbortEndsARunningWait) {
   const std::vector<PlainRound> made = rounds(1, 700);
   EXPECT_EQ(run_ranks(scenario_.ranks(),
