@@ -44,21 +44,22 @@ std::string numbers(std::uint64_t expected, std::uint64_t seen) {
 }
 
 // The device writes it last, after a fence.
-device::Stage stage_of(device::MissingPeer& peer) {
-  return std::atomic_ref(peer.stage).load(std::memory_order_acquire);
+bool is_missing(device::MissingPeer& peer) {
+  return std::atomic_ref(peer.stage).load(std::memory_order_acquire) != device::Stage::none;
 }
 
-// Peers that the operation which failed missed besides the recorded one.
-std::string list_others(device::WaitReport& report, int rank) {
-  std::string others;
+// Peers that one operation of `rank` misses, without `named`.
+std::string list_missing(device::WaitReport& report, device::Operation operation, std::uint64_t epoch, int rank,
+                         int named) {
+  std::string peers;
   for (int peer = 0; peer < device::kMaxPeers; ++peer) {
     device::MissingPeer& missing = report.missing[peer];
-    if (peer == rank || peer == report.peer || stage_of(missing) == device::Stage::none) continue;
-    if (missing.operation != report.operation || missing.epoch != report.epoch) continue;
-    if (!others.empty()) others += ", ";
-    others += diagnostics::format("rank {} {}", peer, numbers(missing.expected, missing.seen));
+    if (peer == rank || peer == named || !is_missing(missing)) continue;
+    if (missing.operation != operation || missing.epoch != epoch) continue;
+    if (!peers.empty()) peers += ", ";
+    peers += diagnostics::format("rank {} {}", peer, numbers(missing.expected, missing.seen));
   }
-  return others;
+  return peers;
 }
 
 }  // namespace
@@ -73,10 +74,24 @@ std::string describe_failure(device::WaitReport& report, int rank, std::string_v
       diagnostics::format("rank {}: {} epoch {}, stage {}: rank {} {} {}", rank, name_of(report.operation),
                           report.epoch, name_of(report.stage), report.peer, why, numbers(report.expected, report.seen));
   if (code == ErrorCode::operation_mismatch) return text;  // who had not come yet may be on time
-  if (const std::string others = list_others(report, rank); !others.empty()) {
-    text += (code == ErrorCode::timeout ? "; nor did " : "; so was ") + others;
-  }
+  const std::string others = list_missing(report, report.operation, report.epoch, rank, report.peer);
+  if (!others.empty()) text += (code == ErrorCode::timeout ? "; nor did " : "; so was ") + others;
   return text;
+}
+
+std::optional<CudaLateOperation> find_late_operation(device::WaitReport& report, int rank) {
+  if (std::atomic_ref(report.code).load(std::memory_order_acquire) != 0) return {};
+  for (int peer = 0; peer < device::kMaxPeers; ++peer) {
+    device::MissingPeer& first = report.missing[peer];
+    if (peer == rank || !is_missing(first)) continue;
+    CudaLateOperation late{.operation = first.operation, .epoch = first.epoch, .place = {}, .peers = {}};
+    late.place =
+        diagnostics::format("{}, stage {}, epoch {}", name_of(first.operation), name_of(first.stage), first.epoch);
+    late.peers = list_missing(report, late.operation, late.epoch, rank, rank);
+    if (late.peers.empty()) return {};  // it came this instant
+    return late;
+  }
+  return {};
 }
 
 }  // namespace railyard::throughput
