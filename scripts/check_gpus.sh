@@ -49,6 +49,8 @@ of() { echo $(($1 * scale / 100)); }
 is_chosen() { [[ $1 =~ $chosen ]]; }
 on_all() { if is_chosen "$1"; then step "$@"; fi; }
 sanitizer=$(command -v compute-sanitizer || echo "${CUDA_HOME:-/usr/local/cuda}/bin/compute-sanitizer")
+# The example is a user's program: it loads librailyard.so, which is carried beside it.
+libraries=LD_LIBRARY_PATH=${programs:-$build/src}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 threads=RAILYARD_TEST_BACKEND=cuda-threads processes=RAILYARD_TEST_BACKEND=cuda-processes
 # All but what stops a rank at a stage, which a kernel has none of, or looks at what only the host does.
 recoveries=--gtest_filter='*-Stages*:*WhatWasMade*:*ALateRank*:*HeldSendParts*:*PolicyWait*'
@@ -64,6 +66,7 @@ one_gpu_steps() {
   echo "times 60 $threads $(program cuda_times_test)"
   echo "held-outputs 60 $threads $(program multi_rank_test) --gtest_filter=Modes/HeldOutputs.*/throughput_rank_major"
   echo "fabric 60 $threads $(program fabric_handles_test)"
+  [ ! -x "$(program 04_gpus)" ] || echo "example 60 $libraries $(program 04_gpus)"
   if [ -n "$delays" ] && [ -d "$delays" ]; then
     echo "kernels-delayed 120 RAILYARD_TEST_DEVICES=1 RAILYARD_TEST_SCALE=$(of 20) $delays/device_throughput_test"
     echo "property-delayed 60 $threads RAILYARD_TEST_CASES=$(of 40) $delays/property_test"
@@ -75,6 +78,8 @@ one_gpu_steps() {
   echo "memcheck 120 $checked --tool memcheck $(program device_throughput_test) --gtest_filter=OneGpu*Random*/1"
   echo "synccheck 120 $checked --tool synccheck $(program device_throughput_test) --gtest_filter=OneGpu*Random*/1"
   echo "initcheck 120 $checked --tool initcheck $(program device_throughput_test) --gtest_filter=OneGpu*Random*/0"
+  echo "memcheck-recovery 120 $threads $sanitizer --error-exitcode 9 --tool memcheck $(program cuda_recovery_test)" \
+    "--gtest_filter=*OutputsAreKept*:*TheLatestRoute*:*ADeadlineSet*"
 }
 
 run_line() {
@@ -86,6 +91,7 @@ export -f run_line
 one_gpu_steps | while read -r line; do if is_chosen "${line%% *}"; then echo "$line"; fi; done |
   xargs -r -d '\n' -n 1 -P "$gpus" --process-slot-var=slot bash -c 'run_line "$1"' run_line
 [ -x "$sanitizer" ] || echo "compute-sanitizer is not installed; memcheck, synccheck and initcheck did not run"
+[ -x "$(program 04_gpus)" ] || echo "$(program 04_gpus) is not there; the example did not run"
 
 if [ "$gpus" -ge 2 ]; then
   on_all kernels-2 60 RAILYARD_TEST_SCALE=$scale "$(program device_throughput_test)" --gtest_filter='TwoGpus*'
@@ -94,8 +100,9 @@ if [ "$gpus" -ge 2 ]; then
   on_all operations-all 90 RAILYARD_TEST_OPERATIONS="$(of 100000)" "$(program cuda_test)" --gtest_filter='*ManyOp*'
   on_all gpu-processes 90 $processes "$(program cuda_test)"
   on_all gpu-recovery-all 60 $threads "$(program cuda_recovery_test)"
-  on_all recovery-processes 60 $processes "$(program recovery_test)" \
-    --gtest_filter='*FewerThanHalf*:*AbortEnds*:*TwoRanks*'
+  on_all recovery-processes 150 $processes "$(program recovery_test)" \
+    --gtest_filter='*FewerThanHalf*:*AbortEnds*:*TwoRanks*:*AMaskedRank*:*PolicyMaskRecovers*:*SamePolicy*'
+  [ ! -x "$(program 04_gpus)" ] || on_all example-all 60 "$libraries" "$(program 04_gpus)"
   on_all times-all 60 $threads "$(program cuda_times_test)"
   on_all times-processes 60 $processes "$(program cuda_times_test)"
   if [ -n "$delays" ] && [ -d "$delays" ]; then

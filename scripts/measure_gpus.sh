@@ -47,7 +47,7 @@ bench() { # NAME SECONDS ARGUMENT...
 }
 
 nvidia-smi topo -m >"$folder/topology.txt" 2>&1
-step doctor 30 "$(program railyard)" doctor
+step doctor 60 "$(program railyard)" doctor
 if [ "$tests" = yes ]; then
   step property-threads 90 RAILYARD_TEST_BACKEND=cuda-threads RAILYARD_TEST_CASES=$cases "$(program property_test)"
   step gpu-threads 60 RAILYARD_TEST_OPERATIONS=$operations "$(program cuda_test)"
@@ -59,6 +59,7 @@ if [ "$tests" = yes ]; then
 fi
 step link 40 "$(program railyard)" bench link --device cuda --iterations 20 --json "$folder/link.json"
 bench bf16 80 --tokens "$tokens" --sms 16
+bench bf16-statistics 80 --tokens "$tokens" --sms 16 --wait-statistics
 bench bf16-sms 60 --tokens 4096 --sms 4,8,12,24,32
 bench fp8 80 --tokens "$tokens" --codec fp8_e4m3 --sms 16,20
 bench statistics 40 --tokens 4096 --codec fp8_e4m3 --sms 16,20 --wait-statistics

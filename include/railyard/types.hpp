@@ -52,8 +52,8 @@ enum class OverflowPolicy : std::uint8_t {
 enum class TimeoutPolicy : std::uint8_t {
   error,  // RY-TIMEOUT, and the group is suspended until Group::recover
   mask,   // the same, but the group's next operation recovers it first (Group::is_suspended)
-  wait,   // goes on, with a warning per deadline (on the host), until they come, a process has died, or somebody
-          // recovers or aborts; also for a rank that has left without calling
+  wait,   // goes on, with a warning per deadline, until they come, a process has died, or somebody recovers or aborts;
+          // also for a rank that has left without calling
 };
 
 /// What a dispatch writes to payload rows above the count. (Ids and weights there are always -1 and 0.)

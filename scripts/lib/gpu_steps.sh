@@ -24,6 +24,8 @@ program() {
     echo "$build/railyard"
   elif [ "$1" = device_throughput_test ]; then
     echo "$build/tests/device/$1"
+  elif [ "$1" = 04_gpus ]; then
+    echo "$build/examples/$1"
   else
     echo "$build/tests/multi_rank/$1"
   fi

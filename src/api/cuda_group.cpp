@@ -12,6 +12,7 @@
 #include "symmetric_memory/cuda_region.hpp"
 #include "symmetric_memory/cuda_release_order.hpp"
 #include "symmetric_memory/symmetric_heap.hpp"
+#include "throughput/cuda_late_watch.hpp"
 #include "throughput/cuda_operations.hpp"
 #include "throughput/cuda_trace.hpp"
 #include "throughput/cuda_trace_events.hpp"
@@ -106,6 +107,7 @@ class CudaGroup final : public GroupState {
     if (owner.trace()) start_trace(*owner.trace());
     route_heap_ = make_route_heap(device.index);
     engine_ = make_engine(std::move(heap), options.testing ? options.testing->first_epoch : 0, 0);
+    late_watch_ = watch_for_late_peers(*engine_);
     // Nobody launches before everybody's control words have their first values and every kernel is loaded.
     membership_.create(timeout_);
     membership_.watch(abort_, world_abort_);
@@ -136,6 +138,7 @@ class CudaGroup final : public GroupState {
   void set_timeout(std::chrono::nanoseconds timeout) override {
     timeout_ = timeout;
     tell_timeout(*engine_->resources);
+    late_watch_->set_deadline(timeout);
   }
 
   GroupStatistics statistics() override {
@@ -178,9 +181,18 @@ class CudaGroup final : public GroupState {
   }
 
   void tell_timeout(const throughput::CudaResources& resources) const {
-    const bool forever = options.on_timeout == TimeoutPolicy::wait;
-    std::atomic_ref(resources.control()->timeout_ns)
-        .store(forever ? 0 : static_cast<std::uint64_t>(timeout_.count()), std::memory_order_relaxed);
+    const auto deadline = static_cast<std::uint64_t>(timeout_.count());
+    std::atomic_ref(resources.control()->timeout_ns).store(waits_forever() ? 0 : deadline, std::memory_order_relaxed);
+    std::atomic_ref(resources.control()->warn_ns).store(deadline / 10, std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] bool waits_forever() const { return options.on_timeout == TimeoutPolicy::wait; }
+
+  // Until this group is destroyed: then nobody is there to read a warning.
+  [[nodiscard]] std::unique_ptr<throughput::CudaLateWatch> watch_for_late_peers(const CudaEngine& engine) const {
+    return std::make_unique<throughput::CudaLateWatch>(
+        std::shared_ptr<device::WaitReport>(engine.resources, engine.resources->report()), rank, waits_forever(),
+        timeout_, log_);
   }
 
   // Under `abort_`.
@@ -249,6 +261,7 @@ class CudaGroup final : public GroupState {
     heap->number_as(membership_.ranks(), size);
     if (cuda_trace_) cuda_trace_->renew();
     auto engine = make_engine(std::move(heap), agreed.next_epoch, agreed.next_route);
+    auto late_watch = watch_for_late_peers(*engine);
     // What was pending holds memory of before. It is freed here, as far as nobody has leases of it: later that could
     // wait for kernels of other ranks, and they for this one.
     std::ranges::fill(dispatches_, throughput::CudaDispatchOperation{});
@@ -261,6 +274,7 @@ class CudaGroup final : public GroupState {
       if (const auto resources = earlier.lock()) resources->forget_refusal();
     }
     engine_ = std::move(engine);
+    late_watch_ = std::move(late_watch);
     before_ = {.dispatches = agreed.dispatches, .combines = agreed.combines};
     if (bootstrap_->one_process()) order_.set_ranks_here(count_ranks_here());
     members->all_gather(nullptr, nullptr, 0, "recovered a group", timeout_);
@@ -321,8 +335,7 @@ class CudaGroup final : public GroupState {
   bool enter(Stream stream) {
     symmetric_memory::release_from_graphs();
     if (cuda_trace_) cuda_trace_->drain();
-    const bool forever = options.on_timeout == TimeoutPolicy::wait;
-    return order_.enter(stream, forever ? std::chrono::nanoseconds::max() : timeout_,
+    return order_.enter(stream, waits_forever() ? std::chrono::nanoseconds::max() : timeout_,
                         [this] { return raised_flag() != nullptr; });
   }
 
@@ -565,6 +578,7 @@ class CudaGroup final : public GroupState {
   std::shared_ptr<throughput::CudaRoutePool> routes_;
   std::shared_ptr<Heap> route_heap_;
   std::shared_ptr<CudaEngine> engine_;
+  std::unique_ptr<throughput::CudaLateWatch> late_watch_;
   std::vector<std::weak_ptr<throughput::CudaResources>> earlier_;  // of generations before, which graphs may launch
   struct {
     std::uint64_t dispatches = 0;

@@ -15,9 +15,10 @@
 
 namespace railyard::bootstrap {
 
-/// Starts a thread on which no signal handler of the program runs. Throws RY-OUT-OF-MEMORY if the system refuses it.
+/// Starts a thread on which no signal handler of the program runs. Throws RY-OUT-OF-MEMORY, naming the purpose, if the
+/// system refuses it.
 template <typename Function>
-[[nodiscard]] std::thread start_background_thread(Function function) {
+[[nodiscard]] std::thread start_background_thread(Function function, const char* purpose = "the rendezvous") {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -29,7 +30,7 @@ template <typename Function>
   } catch (const std::system_error& error) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw Error(ErrorCode::out_of_memory,
-                diagnostics::format("the system refused a thread for the rendezvous: {}", error.what()));
+                diagnostics::format("the system refused a thread for {}: {}", purpose, error.what()));
   } catch (...) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw;

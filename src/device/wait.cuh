@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waits with a deadline. A wait that ends without its peer records who waited for what, once per group, and the kernel
-// goes on to its end without trapping: every later wait of the group ends at once.
+// Waits with a deadline. The first wait of a group that ends without its peer records who waited for what, and the
+// kernel goes on to its end without trapping: the other waits end at once, and say which peers they miss.
 #pragma once
 
 #include "device/clock.cuh"
@@ -46,21 +46,55 @@ __device__ __noinline__ inline void record_failure(WaitScope scope, WaitSite sit
 /// A launch ends at once, since its group has failed before.
 __device__ __forceinline__ void record_refusal(WaitReport* report) { store_relaxed_system(&report->refused, 1U); }
 
-/// True when the wait is to end without its peer: the group has failed, the host aborts, or the deadline has passed.
-/// `start_ns` is when the wait began, or a little later.
-__device__ __noinline__ inline bool gives_up(WaitScope scope, WaitSite site, std::uint64_t seen,
-                                             std::uint64_t start_ns) {
-  if (load_relaxed_device(scope.failed) != 0) return true;
-  const std::uint64_t timeout = load_relaxed_system(&scope.host_control->timeout_ns);
-  const bool aborted = load_relaxed_system(&scope.host_control->abort) != 0;
-  if (!aborted && (timeout == 0 || global_time_ns() - start_ns <= timeout)) return false;
-  record_failure(scope, site, aborted ? ErrorCode::aborted : ErrorCode::timeout, seen);
-  return true;
+__device__ __forceinline__ std::uint32_t* missing_word(WaitScope scope, int peer) {
+  return reinterpret_cast<std::uint32_t*>(&scope.report->missing[peer].stage);
 }
 
-/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw) or gives_up. The first polls look
-/// at nothing else: reading the clock, and host memory, takes longer than a peer that is on time. `waited`: how long
-/// it took or the wait lasted, in cycles of the SM, whose reading costs nothing; 0 if the first look found it.
+/// Says that the wait misses its peer. One writer's values are as good as another's.
+__device__ __noinline__ inline void record_missing(WaitScope scope, WaitSite site, std::uint64_t seen) {
+  MissingPeer& missing = scope.report->missing[site.peer];
+  missing.operation = scope.operation;
+  missing.epoch = scope.epoch;
+  missing.expected = site.expected;
+  missing.seen = seen;
+  fence_acquire_release_system();
+  store_relaxed_system(missing_word(scope, site.peer), static_cast<std::uint32_t>(site.stage));
+}
+
+/// The peer has come to a wait that was late. If other threads still miss it, one of them says so again.
+__device__ __noinline__ inline void forget_missing(WaitScope scope, int peer) {
+  store_relaxed_system(missing_word(scope, peer), 0U);
+}
+
+/// What is to become of a wait whose peer has not come.
+enum class WaitVerdict : std::uint32_t {
+  goes_on,
+  is_late,     // goes on, and the host may warn
+  gives_up,    // the host aborts, or the deadline has passed: recorded
+  looks_once,  // the group has failed elsewhere: the peer may have come since
+};
+
+/// `start_ns` is when the wait began, or a little later.
+__device__ __noinline__ inline WaitVerdict judge(WaitScope scope, WaitSite site, std::uint64_t seen,
+                                                 std::uint64_t start_ns) {
+  if (load_relaxed_device(scope.failed) != 0) return WaitVerdict::looks_once;
+  const std::uint64_t timeout = load_relaxed_system(&scope.host_control->timeout_ns);
+  const std::uint64_t warn = load_relaxed_system(&scope.host_control->warn_ns);
+  const bool aborted = load_relaxed_system(&scope.host_control->abort) != 0;
+  const std::uint64_t waited = global_time_ns() - start_ns;
+  if (aborted || (timeout != 0 && waited > timeout)) {
+    record_failure(scope, site, aborted ? ErrorCode::aborted : ErrorCode::timeout, seen);
+    return WaitVerdict::gives_up;
+  }
+  if (warn == 0 || waited <= warn) return WaitVerdict::goes_on;
+  if (load_relaxed_system(missing_word(scope, site.peer)) == 0) record_missing(scope, site, seen);
+  return WaitVerdict::is_late;
+}
+
+/// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw), or the wait is to end without its
+/// peer: false. The first polls look at nothing else: reading the clock, and host memory, takes longer than a peer that
+/// is on time. `waited`: how long it took or the wait lasted, in cycles of the SM, whose reading costs nothing; 0 if
+/// the first look found it. The wait that ends those of its group takes no last look: its operation must fail.
 template <class Probe>
 __device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, float& waited, Probe probe) {
   constexpr int kEagerPolls = 64;
@@ -77,16 +111,22 @@ __device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSit
     }
   }
   const std::uint64_t start = global_time_ns();
+  bool late = false;
   while (true) {
 #pragma unroll 1
     for (int i = 0; i < kPollsPerCheck; ++i) {
       if (!probe(seen)) continue;
       waited = static_cast<float>(cycles() - begin);
+      if (late) forget_missing(scope, site.peer);
       return true;
     }
-    if (!gives_up(scope, site, seen, start)) continue;
+    const WaitVerdict verdict = judge(scope, site, seen, start);
+    late = late || verdict == WaitVerdict::is_late;
+    if (verdict <= WaitVerdict::is_late) continue;
+    const bool came = verdict == WaitVerdict::looks_once && probe(seen);
+    if (!came) record_missing(scope, site, seen);
     waited = static_cast<float>(cycles() - begin);
-    return false;
+    return came;
   }
 }
 

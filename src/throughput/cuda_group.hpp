@@ -36,6 +36,7 @@ using CudaOperation = device::Operation;
 using CudaStage = device::Stage;
 using CudaHostControl = device::HostControl;
 using CudaWaitReport = device::WaitReport;
+static_assert(kCudaMaxRanks <= device::kMaxPeers);
 
 /// By value in every launch. All pointers are valid on the launching device. A rank that is no member is written
 /// nothing and waited for by nobody: its words count as zeros, and no expert is on it.

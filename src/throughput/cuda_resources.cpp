@@ -3,12 +3,12 @@
 
 #include "device/cuda_pinned_memory.hpp"
 #include "diagnostics/format.hpp"
+#include "throughput/cuda_wait_text.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <new>
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace railyard::throughput {
@@ -17,34 +17,6 @@ namespace {
 // Pinning memory may wait for the device, and kernels of other ranks for this one: enough at once for routes and events
 // of many layers.
 constexpr std::size_t kSlotsAtOnce = 1024;
-
-std::string_view name_of(device::Operation operation) {
-  switch (operation) {
-    case device::Operation::route:
-      return "route";
-    case device::Operation::dispatch:
-      return "dispatch";
-    case device::Operation::routed_dispatch:
-      return "routed dispatch";
-    case device::Operation::combine:
-      return "combine";
-    default:
-      return "operation";
-  }
-}
-
-std::string_view name_of(device::Stage stage) {
-  switch (stage) {
-    case device::Stage::exchange:
-      return "exchange";
-    case device::Stage::arrival:
-      return "arrival";
-    case device::Stage::readers:
-      return "readers";
-    default:
-      return "start";
-  }
-}
 
 // The device writes it last, after a fence.
 std::uint32_t code_of(CudaWaitReport& report) { return std::atomic_ref(report.code).load(std::memory_order_acquire); }
@@ -91,12 +63,7 @@ void CudaResources::read_back(const void* memory, void* pinned, std::size_t byte
 std::string CudaResources::failure() const {
   const auto code = static_cast<ErrorCode>(code_of(*report_));
   if (code == ErrorCode::ok) return {};
-  const std::string why = code == ErrorCode::timeout              ? "did not arrive before the deadline"
-                          : code == ErrorCode::operation_mismatch ? "called something else"
-                                                                  : "was awaited when this came: " + abort_reason();
-  return diagnostics::format("rank {}: {} epoch {}, stage {}: rank {} {} (expected {:#x}, seen {:#x})", rank,
-                             name_of(report_->operation), report_->epoch, name_of(report_->stage), report_->peer, why,
-                             report_->expected, report_->seen);
+  return describe_failure(*report_, rank, code == ErrorCode::aborted ? abort_reason() : "");
 }
 
 bool CudaResources::has_refused() const noexcept {

@@ -14,7 +14,7 @@ import unittest
 
 SCRIPTS = pathlib.Path(sys.argv.pop(1)).resolve()
 PROGRAMS = ["device_throughput_test", "property_test", "multi_rank_test", "recovery_test", "cuda_test",
-            "cuda_recovery_test", "cuda_times_test", "cuda_chaos_test", "fabric_handles_test", "railyard"]
+            "cuda_recovery_test", "cuda_times_test", "cuda_chaos_test", "fabric_handles_test", "04_gpus", "railyard"]
 # Says how it was started.
 STAND_IN = '#!/bin/sh\necho "$0 $*, GPUs ${CUDA_VISIBLE_DEVICES-all}, backend ${RAILYARD_TEST_BACKEND-none}"\n'
 
@@ -55,23 +55,32 @@ class GpuScripts(unittest.TestCase):
     def test_every_step_runs_on_the_gpus_it_is_for(self):
         status, output = self.run_script("check_gpus.sh")
         self.assertEqual(status, 0, output)
-        self.assertIn("0 of 26 steps failed", output)
+        self.assertIn("0 of 29 steps failed", output)
         for step in ("kernels", "operations", "property", "recovery", "program", "fabric", "property-delayed",
-                     "memcheck", "initcheck"):
+                     "memcheck", "initcheck", "example", "memcheck-recovery"):
             self.assertRegex(self.log(step), "GPUs [01],", step)
-        for step in ("kernels-2", "property-all", "property-processes", "gpu-processes", "faults"):
+        for step in ("kernels-2", "property-all", "property-processes", "gpu-processes", "example-all", "faults"):
             self.assertIn("GPUs all,", self.log(step), step)
         self.assertIn("backend cuda-threads", self.log("property-all"))
         self.assertIn("backend cuda-processes", self.log("property-processes"))
         self.assertIn("--tool synccheck", self.log("synccheck"))
+        self.assertRegex(self.log("memcheck-recovery"), r"cuda_recovery_test --gtest_filter=\S*OutputsAreKept")
+        self.assertIn("backend cuda-threads", self.log("memcheck-recovery"))
         self.assertIn("delays/property_test", self.log("property-delayed"))
 
     def test_one_gpu_leaves_out_what_takes_two(self):
         self.set_gpus(1)
         status, output = self.run_script("check_gpus.sh", "--faults", "0")
         self.assertEqual(status, 0, output)
-        self.assertIn("0 of 14 steps failed", output)
+        self.assertIn("0 of 16 steps failed", output)
         self.assertNotIn("property-all", output)
+
+    def test_the_example_is_left_out_where_it_is_not(self):
+        (self.programs / "04_gpus").unlink()
+        status, output = self.run_script("check_gpus.sh", "--steps", "^times$|^example$")
+        self.assertEqual(status, 0, output)
+        self.assertIn("0 of 1 steps failed", output)
+        self.assertIn("04_gpus is not there", output)
 
     def test_the_gpus_may_be_chosen(self):
         self.set_gpus(8)
@@ -107,6 +116,8 @@ class GpuScripts(unittest.TestCase):
         for step in ("link", "bf16", "fp8", "zipf", "statistics"):
             self.assertIn(f" {step if step == 'link' else 'throughput'} --device cuda", self.log(step))
         self.assertIn("--ranks 2", self.log("bf16"))
+        with_statistics = self.log("bf16-statistics").split(" --iterations")[1]
+        self.assertIn("--sms 16 --wait-statistics", with_statistics)
 
     def test_what_cannot_run_is_refused(self):
         (self.programs / "cuda_test").unlink()

@@ -114,6 +114,12 @@ TEST_P(OnMachine, AMissingPeerIsReportedAndNothingTraps) {
     EXPECT_EQ(report.epoch, 1U);
     EXPECT_EQ(report.expected, 1U);
     EXPECT_EQ(report.seen, 0U);
+    for (int peer = 0; peer < ranks.size(); ++peer) {
+      const device::MissingPeer& absent = report.missing[peer];
+      EXPECT_EQ(absent.stage, peer == missing ? throughput::CudaStage::exchange : throughput::CudaStage::none);
+      EXPECT_EQ(absent.epoch, peer == missing ? 1U : 0U);
+      EXPECT_EQ(absent.expected, peer == missing ? 1U : 0U);
+    }
     throughput::CudaDispatchResult result;
     to_host(&result, exchange.rank(r).dispatch.result, sizeof(result));
     EXPECT_EQ(result.wait_code, static_cast<std::uint32_t>(ErrorCode::suspended));

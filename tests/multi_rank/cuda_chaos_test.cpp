@@ -25,10 +25,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <new>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace railyard::multi_rank {
@@ -60,15 +62,17 @@ struct Case {
     fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::throws, Fault::stopped,
                            Fault::other_config, Fault::wrong_ids});
     after = std::chrono::microseconds(random.below(3000));
+    if (random.chance(40)) meeting = ProcessWorld::Meeting::external;
     text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
            " " + kFaultNames[static_cast<std::size_t>(fault)] + " " + std::to_string(after.count()) +
-           " us after the first round";
+           " us after the first round" + (meeting == ProcessWorld::Meeting::external ? ", met elsewhere" : "");
   }
 
-  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, and with an exception
-  /// the rank ends the world.
+  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, unless it is
+  /// elsewhere (then one of two is no majority), and with an exception the rank ends the world.
   [[nodiscard]] bool others_go_on() const {
-    return victim != 0 && (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
+    return (victim != 0 || (meeting == ProcessWorld::Meeting::external && ranks > 2)) &&
+           (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
   }
 
   Random random;
@@ -76,14 +80,17 @@ struct Case {
   int victim;
   Fault fault;
   std::chrono::microseconds after;
+  ProcessWorld::Meeting meeting = ProcessWorld::Meeting::shared_page;
   std::string text;
 };
 
-/// When the fault happened, when the last survivor was told, and when it worked again, for all processes to see.
+/// When the fault happened, when the last survivor was told, when it worked again, and how long it took to destroy its
+/// group, for all processes to see.
 struct Shared {
   std::atomic<std::int64_t> fault_ns{0};
   std::atomic<std::int64_t> slowest_ns{0};
   std::atomic<std::int64_t> recovered_ns{0};
+  std::atomic<std::int64_t> destroyed_ns{0};
 
   static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
     for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
@@ -97,10 +104,40 @@ struct Outcome {
   int recoveries = 0;
   std::int64_t slowest_ns = 0;
   std::int64_t recovered_ns = 0;
+  std::int64_t destroyed_ns = 0;
 };
 using Outcomes = std::array<Outcome, kFaultNames.size()>;
 
 std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
+
+/// A group whose dead ranks keep nobody who destroys it.
+class ChaosGroup {
+ public:
+  ChaosGroup(Rank& rank, const GroupOptions& options, const Case& chaos, Shared& shared, const Place& place)
+      : group_(std::in_place, rank, options),
+        is_victim_(rank.index() == chaos.victim),
+        shared_(shared),
+        place_(place) {}
+  ~ChaosGroup() {
+    const std::int64_t start = now_ns();
+    group_.reset();
+    const std::int64_t took = now_ns() - start;
+    if (is_victim_) return;
+    Shared::raise_to(shared_.destroyed_ns, took);
+    place_.require(std::chrono::nanoseconds(took) < kDeadline + 1s,
+                   "its group was destroyed in " + std::to_string(took / 1'000'000) + " ms");
+  }
+  ChaosGroup(const ChaosGroup&) = delete;
+  ChaosGroup& operator=(const ChaosGroup&) = delete;
+
+  [[nodiscard]] Group& group() { return *group_; }
+
+ private:
+  std::optional<Group> group_;
+  bool is_victim_;
+  Shared& shared_;
+  const Place& place_;
+};
 
 /// Ids beyond the experts are a status that names the rank, on every rank.
 void use_wrong_ids(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const Place& place) {
@@ -192,7 +229,8 @@ void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const Pla
     GroupOptions options = scenario.options;
     if (chaos.fault == Fault::other_config) shared.fault_ns.store(now_ns());
     if (chaos.fault == Fault::other_config && rank.index() == chaos.victim) options.max_top_k += 1;
-    Group group(rank, options);
+    ChaosGroup owner(rank, options, chaos, shared, place);
+    Group& group = owner.group();
     place.require(chaos.fault != Fault::other_config, "nothing was noticed");
     try {
       run_until_lost(rank, group, chaos, scenario, plain, shared, place);
@@ -219,13 +257,14 @@ std::string run_case(const Case& chaos, Outcomes& outcomes) {
   const auto body = [&](Rank& rank) {
     run_rank(rank, chaos, scenario, plain, left, *shared, {&report, "rank " + std::to_string(rank.index())});
   };
-  ProcessWorld world(chaos.ranks, options, body, report);
+  ProcessWorld world(chaos.ranks, options, body, report, {}, chaos.meeting);
   world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
   Outcome& outcome = outcomes[static_cast<std::size_t>(chaos.fault)];
   ++outcome.faults;
   outcome.recoveries += chaos.others_go_on() ? 1 : 0;
   outcome.slowest_ns = std::max(outcome.slowest_ns, shared->slowest_ns.load());
   outcome.recovered_ns = std::max(outcome.recovered_ns, shared->recovered_ns.load());
+  outcome.destroyed_ns = std::max(outcome.destroyed_ns, shared->destroyed_ns.load());
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();
 }
@@ -254,9 +293,11 @@ TEST_F(CudaChaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
   std::printf("deadline of the stopped: %lld s\n", static_cast<long long>(kDeadline.count()));
   for (std::size_t fault = 0; fault < outcomes.size(); ++fault) {
     const Outcome& outcome = outcomes[fault];
-    std::printf("%-8s %3d faults, slowest survivor told after %.1f ms; %3d recoveries, the slowest by %.1f ms\n",
-                kFaultNames[fault], outcome.faults, 1e-6 * static_cast<double>(outcome.slowest_ns), outcome.recoveries,
-                1e-6 * static_cast<double>(outcome.recovered_ns));
+    std::printf(
+        "%-12s %3d faults, slowest survivor told after %.1f ms; %3d recoveries, the slowest by %.1f ms; slowest "
+        "destruction %.1f ms\n",
+        kFaultNames[fault], outcome.faults, 1e-6 * static_cast<double>(outcome.slowest_ns), outcome.recoveries,
+        1e-6 * static_cast<double>(outcome.recovered_ns), 1e-6 * static_cast<double>(outcome.destroyed_ns));
   }
 }
 

@@ -4,10 +4,12 @@
 #include "device/cuda_ranks.hpp"
 #include "multi_rank/backend.hpp"
 #include "multi_rank/plain.hpp"
+#include "multi_rank/warnings.hpp"
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <stdexcept>
@@ -249,12 +251,19 @@ TEST_F(CudaRecovery, ADeadlineSetAfterTheCaptureEndsAReplay) {
 
 TEST_F(CudaRecovery, PolicyWaitGoesOnPastDeadlines) {
   scenario_.options.on_timeout = TimeoutPolicy::wait;
+  Warnings warnings;
   EXPECT_EQ(run_ranks(kRanks,
                       [&](Rank& rank, const Place& place) {
                         Group group(rank, scenario_.options);
                         group.set_timeout(100ms);
                         if (rank.index() == 2) std::this_thread::sleep_for(550ms);
                         round(place, group, rank, plain_);
+                        if (rank.index() == 0) {
+                          const std::vector<std::string> lines = warnings.of(0);
+                          const auto named = std::ranges::count_if(
+                              lines, [](const std::string& line) { return line.find("rank 2 (") != line.npos; });
+                          place.require(named >= 3, std::to_string(named) + " warnings name rank 2");
+                        }
                         // Whoever recovers ends the others' waits.
                         rank.barrier();
                         if (rank.index() != 2) {
@@ -267,7 +276,8 @@ TEST_F(CudaRecovery, PolicyWaitGoesOnPastDeadlines) {
                         }
                         go_on(place, group, {});
                         round(place.at("after"), group, rank, plain_);
-                      }),
+                      },
+                      {.log = warnings.callback()}),
             "");
 }
 

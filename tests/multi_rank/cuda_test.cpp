@@ -4,6 +4,7 @@
 #include "device/cuda_ranks.hpp"
 #include "multi_rank/backend.hpp"
 #include "multi_rank/plain.hpp"
+#include "multi_rank/warnings.hpp"
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
@@ -357,6 +358,55 @@ TEST_F(Cuda, ARankThatNeverCallsIsNamedAndANewGroupWorks) {
                         Group group(rank, scenario_.options);
                         round_trip(place.at("a new group"), group, scenario_, made[1], rank.device());
                       }),
+            "");
+}
+
+TEST_F(Cuda, ADeadlineNamesEveryoneWhoIsMissing) {
+  scenario_ = plain_scenario({.ranks = 5}, Mode::throughput);
+  const std::vector<PlainRound> made = rounds(1, 650);
+  EXPECT_EQ(run_ranks(scenario_.ranks(),
+                      [&](Rank& rank, const Place& place) {
+                        const Stream stream = backend().stream(rank.device());
+                        Group group(rank, scenario_.options);
+                        round_trip(place, group, scenario_, made[0], rank.device());
+                        group.set_timeout(std::chrono::seconds(1));
+                        const PlainInput input(rank.device(), made[0], rank.index());
+                        rank.barrier();
+                        if (rank.index() % 2 == 0) {
+                          const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options, stream);
+                          expect_error(
+                              place, ErrorCode::timeout,
+                              {"dispatch", "epoch 2", "exchange", "rank 1 ", "rank 3 ", "(expected 0x2, seen 0x1)"},
+                              [&] { got.check(); });
+                        }
+                        rank.barrier();
+                      }),
+            "");
+}
+
+TEST_F(Cuda, ATenthOfTheDeadlineWarnsAndNamesTheLateRank) {
+  const std::vector<PlainRound> made = rounds(1, 680);
+  Warnings warnings;
+  EXPECT_EQ(run_ranks(scenario_.ranks(),
+                      [&](Rank& rank, const Place& place) {
+                        const Stream stream = backend().stream(rank.device());
+                        Group group(rank, scenario_.options);
+                        round_trip(place, group, scenario_, made[0], rank.device());
+                        group.set_timeout(std::chrono::seconds(2));
+                        const PlainInput input(rank.device(), made[0], rank.index());
+                        rank.barrier();
+                        if (rank.index() == 2) std::this_thread::sleep_for(std::chrono::milliseconds(600));
+                        const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options, stream);
+                        check_plain(place, scenario_, made[0], rank.index(), got);
+                        const std::vector<std::string> lines = warnings.of(rank.index());
+                        place.equal(std::size_t{rank.index() == 2 ? 0U : 1U}, lines.size(), "warnings");
+                        for (const std::string& line : lines) {
+                          place.require(line.find("dispatch, stage exchange, epoch 2: waiting since ") != line.npos,
+                                        line);
+                          place.require(line.ends_with(" ms for rank 2 (expected 0x2, seen 0x1)"), line);
+                        }
+                      },
+                      {.log = warnings.callback()}),
             "");
 }
 

@@ -115,7 +115,28 @@ class LinkMeasurement {
   }
   [[nodiscard]] std::vector<LinkFigure> figures() && { return std::move(figures_); }
 
+  /// What each GPU writes to the `distance`-th after it.
+  void pairs_at(int distance, std::vector<PairRate>& pairs) {
+    memory_.poison();
+    const std::vector<Series> times =
+        time_calls_of_ranks(world_, memory_.streams(), plan_.warmup, plan_.iterations, [&](int gpu, int number) {
+          copy_on_sms(memory_.streams()[gpu], memory_.destination(after(gpu, distance), number),
+                      memory_.source(gpu, number), plan_.bytes, plan_.sms.front(), CopyMethod::bulk);
+        });
+    for (int gpu = 0; gpu < memory_.size(); ++gpu) {
+      const PairRate pair{memory_.streams().device(gpu), memory_.streams().device(after(gpu, distance)),
+                          rate(times[static_cast<std::size_t>(gpu)])};
+      pairs.push_back(pair);
+      if (memory_.equal(after(gpu, distance), gpu, plan_.warmup + plan_.iterations)) continue;
+      throw Error(ErrorCode::unsupported,
+                  diagnostics::format("copies from cuda:{} to cuda:{} differ from their sources", pair.from, pair.to));
+    }
+  }
+
  private:
+  [[nodiscard]] double rate(const Series& series) const {
+    return static_cast<double>(plan_.bytes) / series.median() * 1e-3;
+  }
   [[nodiscard]] int after(int gpu, int distance) const { return (gpu + distance) % memory_.size(); }
 
   template <typename Copy>
@@ -132,8 +153,7 @@ class LinkMeasurement {
       verified = verified &&
                  memory_.equal(after(gpu, to_distance), after(gpu, from_distance), plan_.warmup + plan_.iterations);
     }
-    const double gbps = static_cast<double>(plan_.bytes) / series.median() * 1e-3;
-    figures_.push_back({.rate = {operation, std::move(algorithm), sms, gbps},
+    figures_.push_back({.rate = {operation, std::move(algorithm), sms, rate(series)},
                         .times = {series.median(), series.p99()},
                         .verified = verified});
   }
@@ -187,6 +207,16 @@ std::vector<LinkFigure> measure_links(const LinkPlan& plan) {
   }
   measurement.by_engine("local_copy", 0);
   return std::move(measurement).figures();
+}
+
+std::vector<PairRate> measure_pairs(const LinkPlan& plan) {
+  allow_peer_access(plan.devices);
+  LinkMeasurement measurement(plan);
+  std::vector<PairRate> pairs;
+  for (int distance = 1; distance < static_cast<int>(plan.devices.size()); ++distance) {
+    measurement.pairs_at(distance, pairs);
+  }
+  return pairs;
 }
 
 std::vector<MeasuredRate> best_rates(const std::vector<LinkFigure>& figures, int most_sms) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cli/bench/limits.hpp"
+#include "cli/bench/pair_rate.hpp"
 #include "cli/bench/result.hpp"
 
 #include <cstdint>
@@ -32,6 +33,10 @@ void allow_peer_access(const std::vector<int>& devices);
 /// push, pull (bulk and vector copies on SMs) and copy_engine between GPUs, if there are two; local_copy in any case.
 /// Throws as allow_peer_access does.
 [[nodiscard]] std::vector<LinkFigure> measure_links(const LinkPlan& plan);
+
+/// Every ordered pair of at least two GPUs: all write at once, by bulk copies on the first of plan.sms, each to the one
+/// so far after it, for every distance in turn. Throws as allow_peer_access does, and if what arrived is wrong.
+[[nodiscard]] std::vector<PairRate> measure_pairs(const LinkPlan& plan);
 
 /// The best of each operation, those on SMs with at most `most_sms` of them.
 [[nodiscard]] std::vector<MeasuredRate> best_rates(const std::vector<LinkFigure>& figures, int most_sms);

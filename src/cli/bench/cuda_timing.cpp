@@ -5,7 +5,9 @@
 #include "device/cuda_call.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace railyard::cli::bench {
 namespace {
@@ -19,9 +21,11 @@ constexpr std::uint64_t kHoldPerReplayNs = 10'000;
 constexpr std::uint64_t kHoldPerCallNs = 50'000;
 constexpr std::uint64_t kMostHoldNs = 1'000'000'000;
 
-/// Microseconds of each submission after `warmup` ones, of the slowest rank.
-std::vector<double> intervals(World& world, const RankStreams& streams, const GraphPlan& plan, std::uint64_t hold_ns,
-                              const Submit& submit) {
+using Table = std::vector<std::vector<double>>;  // [rank][submission]
+
+/// Microseconds of each submission after `warmup` ones.
+Table intervals(World& world, const RankStreams& streams, const GraphPlan& plan, std::uint64_t hold_ns,
+                const Submit& submit) {
   const int warmup = plan.warmup;
   const int count = plan.replays;
   const int all = warmup + count;
@@ -44,14 +48,25 @@ std::vector<double> intervals(World& world, const RankStreams& streams, const Gr
     require_cuda(cudaStreamSynchronize(streams[index]), "timed work");
     plan.end(index);
   });
-  std::vector<double> slowest(static_cast<std::size_t>(count));
+  Table table;
   for (const EventRow& own : events) {
-    for (int i = 0; i < count; ++i) {
-      double& value = slowest[static_cast<std::size_t>(i)];
-      value = std::max(value, own.microseconds(warmup + i));
-    }
+    std::vector<double>& row = table.emplace_back();
+    for (int i = 0; i < count; ++i) row.push_back(own.microseconds(warmup + i));
+  }
+  return table;
+}
+
+std::vector<double> slowest_of(const Table& table) {
+  std::vector<double> slowest = table.front();
+  for (const std::vector<double>& row : table) {
+    for (std::size_t i = 0; i < row.size(); ++i) slowest[i] = std::max(slowest[i], row[i]);
   }
   return slowest;
+}
+
+Table call_intervals(World& world, const RankStreams& streams, int warmup, int calls, const Submit& submit) {
+  const std::uint64_t hold_ns = kHoldNs + kHoldPerCallNs * static_cast<std::uint64_t>(warmup + calls);
+  return intervals(world, streams, {.warmup = warmup, .replays = calls}, hold_ns, submit);
 }
 
 }  // namespace
@@ -71,9 +86,9 @@ Series time_graph(World& world, const RankStreams& streams, const GraphPlan& pla
     plan.prepare(index);
     require_cuda(cudaStreamSynchronize(streams[index]), "preparing a graph");
   });
-  std::vector<double> replays = intervals(
+  std::vector<double> replays = slowest_of(intervals(
       world, streams, plan, kHoldNs + kHoldPerReplayNs * static_cast<std::uint64_t>(plan.warmup + plan.replays),
-      [&](int rank, int) { graphs[static_cast<std::size_t>(rank)].launch(streams[rank]); });
+      [&](int rank, int) { graphs[static_cast<std::size_t>(rank)].launch(streams[rank]); }));
   world.run([&](Rank& rank) { plan.finish(rank.index()); });
   for (double& replay : replays) {
     replay /= plan.operations;
@@ -82,8 +97,16 @@ Series time_graph(World& world, const RankStreams& streams, const GraphPlan& pla
 }
 
 Series time_calls(World& world, const RankStreams& streams, int warmup, int calls, const Submit& submit) {
-  const std::uint64_t hold_ns = kHoldNs + kHoldPerCallNs * static_cast<std::uint64_t>(warmup + calls);
-  return Series(intervals(world, streams, {.warmup = warmup, .replays = calls}, hold_ns, submit));
+  return Series(slowest_of(call_intervals(world, streams, warmup, calls, submit)));
+}
+
+std::vector<Series> time_calls_of_ranks(World& world, const RankStreams& streams, int warmup, int calls,
+                                        const Submit& submit) {
+  std::vector<Series> ranks;
+  for (std::vector<double>& row : call_intervals(world, streams, warmup, calls, submit)) {
+    ranks.emplace_back(std::move(row));
+  }
+  return ranks;
 }
 
 }  // namespace railyard::cli::bench

@@ -9,6 +9,7 @@
 #include <railyard/world.hpp>
 
 #include <functional>
+#include <vector>
 
 namespace railyard::cli::bench {
 
@@ -31,5 +32,8 @@ struct GraphPlan {
 
 /// Single operations, numbered from 0 through warmup and measurement: one value each, of the slowest rank.
 [[nodiscard]] Series time_calls(World& world, const RankStreams& streams, int warmup, int calls, const Submit& submit);
+/// The same, of each rank: [rank].
+[[nodiscard]] std::vector<Series> time_calls_of_ranks(World& world, const RankStreams& streams, int warmup, int calls,
+                                                      const Submit& submit);
 
 }  // namespace railyard::cli::bench

@@ -2,6 +2,7 @@
 // The GPUs and what connects them. What is refused is decided by src/topology, as for a world.
 #include "cli/bench/cuda_link.hpp"
 #include "cli/doctor/checks.hpp"
+#include "cli/doctor/link_pairs.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/environment.hpp"
 #include "diagnostics/format.hpp"
@@ -100,8 +101,8 @@ void describe_fabric_handles(int device, Finding& finding) {
 }
 
 void measure(const std::vector<int>& devices, Finding& finding) {
-  const std::vector<bench::LinkFigure> figures =
-      bench::measure_links({.devices = devices, .bytes = kLinkBytes, .sms = {kLinkSms}, .warmup = 1, .iterations = 5});
+  const bench::LinkPlan plan{.devices = devices, .bytes = kLinkBytes, .sms = {kLinkSms}, .warmup = 1, .iterations = 5};
+  const std::vector<bench::LinkFigure> figures = bench::measure_links(plan);
   for (const bench::MeasuredRate& rate : bench::best_rates(figures, kLinkSms)) {
     finding.found += format("{}{} {:.1f} GB/s", finding.found.empty() ? "" : ", ", rate.operation, rate.gbps);
     finding.numbers.emplace_back(rate.operation + "_gbps", rate.gbps);
@@ -109,6 +110,7 @@ void measure(const std::vector<int>& devices, Finding& finding) {
   if (!std::ranges::all_of(figures, &bench::LinkFigure::verified)) {
     throw Error(ErrorCode::unsupported, "copies differ from their sources");
   }
+  if (devices.size() > 1) describe_pairs(bench::measure_pairs(plan), finding);
 }
 
 }  // namespace
