@@ -138,8 +138,8 @@ class RAILYARD_API Group {
   /// Collective. out[t] = biases + the rows of `y` that token t was sent to, reduced as the group's options say,
   /// rounded once to out's dtype (bf16, fp16 or fp32). `y` (bf16, fp16 or fp32) has the shape of the dispatched rows,
   /// or (not in expert_slots) fewer rows as long as all that hold a token are there; allocated from the group it is
-  /// read in place, otherwise copied into the heap first (counted in the statistics). A token without rows gets its
-  /// biases, or +0.
+  /// read in place, otherwise copied into the heap first (counted in the statistics). What begins in the heap must end
+  /// in the same lease. A token without rows gets its biases, or +0.
   Combined combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options = {},
                    Stream stream = {});
   [[nodiscard]] PendingCombine combine_send(ConstTensorView y, const Route& route, TensorView out,

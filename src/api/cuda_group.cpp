@@ -128,8 +128,7 @@ class CudaGroup final : public GroupState {
             .rank = rank,
             .device = device,
             .routes = routes_.get(),
-            .heap = heap().base(),
-            .heap_limit = heap().limit(),
+            .heap = &heap(),
             .first_route = engine_->first_route};
   }
 
