@@ -22,10 +22,39 @@ endif()
 # All that needs nvcc or a GPU: the library, the program, tests with a gpu label, benchmarks of the kernels.
 add_custom_target(railyard_cuda_part)
 
+# railyard_carry(<target>): it is carried to machines with GPUs; a program is made as small as it can be.
+function(railyard_carry target)
+  get_property(carried GLOBAL PROPERTY RAILYARD_CARRIED)
+  if(target IN_LIST carried)
+    return()
+  endif()
+  set_property(GLOBAL APPEND PROPERTY RAILYARD_CARRIED ${target})
+  add_dependencies(railyard_cuda_part ${target})
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    target_link_options(${target} PRIVATE $<$<CONFIG:Release>:-s> $<$<CONFIG:Release>:LINKER:--gc-sections>)
+  endif()
+endfunction()
+
+# Called once they are all known: the build fails if release programs are larger than this together.
+function(railyard_bound_carried_programs)
+  get_property(carried GLOBAL PROPERTY RAILYARD_CARRIED)
+  if(NOT carried OR NOT CMAKE_BUILD_TYPE STREQUAL "Release")
+    return()
+  endif()
+  list(TRANSFORM carried REPLACE "(.+)" "$<TARGET_FILE:\\1>" OUTPUT_VARIABLE files)
+  add_custom_target(railyard_carried_size
+    COMMAND ${CMAKE_COMMAND} -DMOST_MIB=64 "-DFILES=${files}" -P ${PROJECT_SOURCE_DIR}/cmake/check_size.cmake
+    DEPENDS ${carried}
+    VERBATIM)
+  add_dependencies(railyard_cuda_part railyard_carried_size)
+endfunction()
+
 target_compile_options(railyard_build_flags INTERFACE
   # By name, since CMake 3.25.1 (Debian 12) does not know that nvcc 12 and 13 have C++20.
   $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>
   # --fmad=false is the device's -ffp-contract=off.
-  $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr -lineinfo>
+  $<$<COMPILE_LANGUAGE:CUDA>:--fmad=false --expt-relaxed-constexpr>
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${RAILYARD_CUDA_LINES}>>:-lineinfo>
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-ffp-contract=off,-Wall,-Wextra,-Wshadow>
   $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${RAILYARD_WERROR}>>:-Werror=all-warnings -Xcompiler=-Werror>)

@@ -11,6 +11,7 @@ option(RAILYARD_WERROR "Warnings are errors" ${PROJECT_IS_TOP_LEVEL})
 set(RAILYARD_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, `address;undefined` or `thread`")
 set(RAILYARD_CUDA OFF CACHE STRING "Build the CUDA backend: OFF, ON, or AUTO (when a CUDA compiler is found)")
 set_property(CACHE RAILYARD_CUDA PROPERTY STRINGS OFF ON AUTO)
+option(RAILYARD_CUDA_LINES "Source lines in kernels, for profilers and compute-sanitizer: three times their size" OFF)
 
 set(RAILYARD_MPI AUTO CACHE STRING
   "Build the peer that `railyard bench --peers mpi` starts: OFF, ON, or AUTO (when MPI is found, without sanitizers)")

@@ -31,7 +31,7 @@ function(railyard_add_test name)
   target_link_libraries(${name} PRIVATE
     ${test_LIBRARIES} railyard_internal railyard_build_flags GTest::gtest GTest::gtest_main)
   if(TARGET railyard_cuda_part AND test_LABELS MATCHES "gpu")
-    add_dependencies(railyard_cuda_part ${name})
+    railyard_carry(${name})
   endif()
   gtest_discover_tests(${name}
     TEST_PREFIX ${name}.
@@ -53,7 +53,7 @@ endfunction()
 # on GPUs.
 function(railyard_test_on_gpus name launch filter timeout)
   railyard_test_again(cuda-${launch}.${name} ${name} gpu1 cuda-${launch} "${filter}" ${timeout} ${ARGN})
-  add_dependencies(railyard_cuda_part ${name})
+  railyard_carry(${name})
 endfunction()
 
 # railyard_test_with_processes(<test> <filter of GoogleTest> <seconds> [<variable>=<value>...]): with ranks as processes

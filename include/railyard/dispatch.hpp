@@ -26,7 +26,8 @@ struct RouteOptions {
   /// rank_major ranks * max_tokens; expert_slots the same, per expert; expert_major ranks * max_tokens *
   /// min(top_k, local experts) + (alignment - 1) * local experts, rounded up to alignment.
   std::int64_t capacity = 0;
-  /// Device word with the token count, int32 in [0, rows of the ids]; null: all rows.
+  /// Device word with the token count, int32 in [0, rows of the ids]; null: all rows. The host's is checked before
+  /// anything is sent; on CUDA the nearest legal count is taken, and the status says so (invalid_argument).
   const std::int32_t* num_tokens = nullptr;
   /// int32 `[local experts]`, the entries received are added to it, by the receive part; it stays at 2^31 - 1. May be
   /// undefined.

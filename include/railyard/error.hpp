@@ -18,7 +18,8 @@ enum class ErrorCode : std::uint8_t {
   unsupported,         // RY-UNSUPPORTED         a valid request that this build, mode or backend cannot honour
   config_mismatch,     // RY-CONFIG-MISMATCH     ranks created one group with different options
   operation_mismatch,  // RY-OPERATION-MISMATCH  ranks issued different operations, or in a different order
-  in_flight,           // RY-IN-FLIGHT           more send parts pending than max_in_flight, or received out of order
+  in_flight,           // RY-IN-FLIGHT           more send parts pending than max_in_flight, received out of order, or
+                       //                        replays of a group's graphs that overlapped
   heap_exhausted,      // RY-HEAP-EXHAUSTED      a rank's heap had no room for a lease
   capacity,            // RY-CAPACITY            more rows arrived than the capacity holds
   invalid_id,          // RY-INVALID-ID          an expert id outside [-1, experts) was taken as -1

@@ -90,6 +90,8 @@ struct GroupStatistics {
 /// One rank's handle. Calls marked *collective* are made by all ranks, in the same order; each may be refused before
 /// anything is sent (an Error with value and limit), consumes nothing then, and may be repeated with other arguments
 /// while the peers wait. Calls captured into a CUDA graph count like others: all ranks capture the same ones, as often.
+/// Replays are the caller's to order, by one stream or by events, with each other and with calls: one that begins on a
+/// rank while another of its kind runs suspends the group (RY-IN-FLIGHT).
 /// One thread at a time per handle; `abort` and lease releases from any thread.
 ///
 /// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
@@ -138,8 +140,8 @@ class RAILYARD_API Group {
   /// Collective. out[t] = biases + the rows of `y` that token t was sent to, reduced as the group's options say,
   /// rounded once to out's dtype (bf16, fp16 or fp32). `y` (bf16, fp16 or fp32) has the shape of the dispatched rows,
   /// or (not in expert_slots) fewer rows as long as all that hold a token are there; allocated from the group it is
-  /// read in place, otherwise copied into the heap first (counted in the statistics). A token without rows gets its
-  /// biases, or +0.
+  /// read in place, otherwise copied into the heap first (counted in the statistics). What begins in the heap must end
+  /// in the same lease. A token without rows gets its biases, or +0.
   Combined combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options = {},
                    Stream stream = {});
   [[nodiscard]] PendingCombine combine_send(ConstTensorView y, const Route& route, TensorView out,

@@ -108,7 +108,7 @@ class RAILYARD_API World {
   /// `size` ranks. Throws RY-INVALID-ARGUMENT outside [1, 4096] or for a device that is not there, RY-ENVIRONMENT for a
   /// variable that cannot be read, RY-UNSUPPORTED for devices that this build or machine cannot use, with the reason:
   /// no CUDA part, an old driver, compute capability below 9.0, and with several ranks on a GPU fewer than 32 device
-  /// connections (CUDA_DEVICE_MAX_CONNECTIONS=32, set before the process first uses CUDA).
+  /// connections (CUDA_DEVICE_MAX_CONNECTIONS=32, set before the process first uses CUDA) or more than 32 ranks.
   [[nodiscard]] static World threads(int size, WorldOptions options = {});
   /// This process is one rank. Collective: returns once all have connected to rank 0, or the external rendezvous.
   /// Throws RY-TIMEOUT naming the ranks that did not come, after which it may be tried again, RY-CONFIG-MISMATCH if it

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
-#include <utility>
 
 namespace railyard::api {
 namespace {
@@ -45,7 +44,8 @@ RouteRows rows_of(const GroupFacts& facts, routing::RouteState& state, const Con
 
 bool inside_heap(const GroupFacts& facts, const void* data) {
   const auto* const address = static_cast<const std::byte*>(data);
-  return std::greater_equal<>{}(address, facts.heap) && std::less<>{}(address, facts.heap + facts.heap_limit);
+  const std::byte* const base = facts.heap->base();
+  return std::greater_equal<>{}(address, base) && std::less<>{}(address, base + facts.heap->limit());
 }
 
 void check_outputs_of_slots(const GroupFacts& facts, const ConstTensorView& y, const routing::RouteState& state) {
@@ -111,20 +111,32 @@ std::int64_t rows_read(const ConstTensorView& y, const routing::RouteState& stat
   return state.layout == Layout::expert_slots ? y.size(0) * y.size(1) : rows.end;
 }
 
-// What lies in the heap is read there by the peers, while this rank writes `out`.
+// From the first to the last byte of a view's first flat rows, or elements, if it has one dimension. rows > 0; a view
+// bounds its strides, so that nothing overflows.
+std::uint64_t bytes_of(const ConstTensorView& view, std::int64_t rows) {
+  const int last = view.dimensions() - 1;
+  const std::int64_t stride = last > 0 ? view.stride(last - 1) : 1;
+  const std::int64_t columns = last > 0 ? view.size(last) : 1;
+  return static_cast<std::uint64_t>((rows - 1) * stride + columns) * size_of(view.dtype());
+}
+
+// What lies in the heap is read there by the peers: to its end it must be of the lease in which it begins.
+void check_leased(const GroupFacts& facts, const char* what, const ConstTensorView& read, std::int64_t rows) {
+  if (rows == 0 || !inside_heap(facts, read.data())) return;
+  const std::uint64_t wanted = bytes_of(read, rows);
+  const std::size_t leased = facts.heap->leased_from(read.data());
+  require(wanted <= leased, "{} lies in the heap, where {} bytes of it may be read; its lease has {} from there on",
+          what, wanted, leased);
+}
+
+// The peers read it while this rank writes `out`.
 void check_apart(const GroupFacts& facts, const char* what, const ConstTensorView& read, std::int64_t rows,
                  const TensorView& out, std::int64_t tokens) {
   if (rows == 0 || tokens == 0 || !inside_heap(facts, read.data())) return;
-  const auto range = [](const ConstTensorView& view, std::int64_t count) {
-    const int last = view.dimensions() - 1;
-    const std::int64_t stride = last > 0 ? view.stride(last - 1) : 1;
-    const std::int64_t elements = (count - 1) * stride + (last > 0 ? view.size(last) : 1);
-    const auto begin = reinterpret_cast<std::uintptr_t>(view.data());
-    return std::pair{begin, begin + static_cast<std::uintptr_t>(elements) * size_of(view.dtype())};
-  };
-  const auto [read_begin, read_end] = range(read, rows);
-  const auto [out_begin, out_end] = range(out, tokens);
-  require(read_end <= out_begin || out_end <= read_begin,
+  const auto read_begin = reinterpret_cast<std::uintptr_t>(read.data());
+  const auto out_begin = reinterpret_cast<std::uintptr_t>(out.data());
+  require(read_begin < out_begin ? bytes_of(read, rows) <= out_begin - read_begin
+                                 : bytes_of(out, tokens) <= read_begin - out_begin,
           "out overlaps {}, which the peers read in the heap while out is written; they must lie apart", what);
 }
 
@@ -141,9 +153,11 @@ transports::CombineRequest check_combine(const GroupFacts& facts, const ConstTen
   check_matrix(facts, "out", out, facts.options.hidden);
   require(out.size(0) >= rows.tokens, "out has {} rows; the route has {} tokens", out.size(0), rows.tokens);
   require(out.data() || rows.tokens == 0, "out is null with {} tokens", rows.tokens);
+  check_leased(facts, "y", y, rows_read(y, state, rows));
   check_apart(facts, "y", y, rows_read(y, state, rows), out, rows.tokens);
   if (const ConstTensorView& weights = options.row_weights; weights.defined()) {
     const ConstTensorView flat(weights.data(), DType::fp32, {weights.count()});
+    check_leased(facts, "row_weights", flat, flat.count());
     check_apart(facts, "row_weights", flat, flat.count(), out, rows.tokens);
   }
   for (const ConstTensorView& bias : options.bias) {

@@ -4,6 +4,7 @@
 #include "symmetric_memory/cuda_region.hpp"
 #include "symmetric_memory/cuda_release_order.hpp"
 #include "topology/cuda_fabric.hpp"
+#include "topology/nvml.hpp"
 
 #include <cuda_runtime_api.h>
 
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <iterator>
 #include <mutex>
+#include <set>
 #include <utility>
 
 namespace railyard::api {
@@ -58,6 +60,16 @@ RetiredEngines& retired_engines() {
   return *engines;
 }
 
+// GPUs of the group that this process does not see (CUDA_VISIBLE_DEVICES): CUDA does not answer about them, and maps
+// their memory over PCIe too. Fabric handles are of NVLink.
+void check_hidden_gpus(int device, const std::vector<topology::CudaIdentity>& gpus, const std::vector<int>& visible,
+                       GpuHandles handles) {
+  std::set<topology::CudaIdentity> hidden(gpus.begin(), gpus.end());
+  for (const int seen : visible) hidden.erase(topology::identity_of(seen));
+  if (hidden.empty() || handles == GpuHandles::fabric) return;
+  topology::check_links(topology::loaded_nvml(), device, topology::identity_of(device), {hidden.begin(), hidden.end()});
+}
+
 }  // namespace
 
 void CudaEngine::abort() const { raise_abort(*resources); }
@@ -75,6 +87,7 @@ std::shared_ptr<SymmetricHeap> make_cuda_heap(bootstrap::Bootstrap& bootstrap, i
   const auto make = [&] {
     const std::vector<int> visible = topology::visible_devices(gpus);
     topology::check_peer_access(visible);
+    check_hidden_gpus(device, gpus, visible, handles);
     topology::check_gpu_handles(device, handles);
     auto region = std::make_unique<symmetric_memory::CudaRegion>(
         device, limit, bootstrap.one_process() ? visible : std::vector<int>{device}, handles);

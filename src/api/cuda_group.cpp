@@ -25,7 +25,6 @@
 #include <deque>
 #include <iterator>
 #include <mutex>
-#include <set>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -96,7 +95,6 @@ class CudaGroup final : public GroupState {
     }
     const int available = topology::available_sms(device.index);
     sms_ = share_sms(options, available, ranks_on_gpu);
-    warn_of_hidden_gpus(gpus_);
     auto heap = api::make_cuda_heap(*bootstrap_, device.index, options.heap_bytes, options, gpus_, timeout_);
     // From here on a rank that fails lets the others' barrier name it.
     reservation_ = tuning::reserve_sms(device.index, available, std::max(sms_.copy, sms_.quantise),
@@ -130,8 +128,7 @@ class CudaGroup final : public GroupState {
             .rank = rank,
             .device = device,
             .routes = routes_.get(),
-            .heap = heap().base(),
-            .heap_limit = heap().limit(),
+            .heap = &heap(),
             .first_route = engine_->first_route};
   }
 
@@ -285,17 +282,6 @@ class CudaGroup final : public GroupState {
                 diagnostics::format("rank {}: {} processes share cuda:{}; without MPS the GPU runs one at a time, and "
                                     "operations that wait for each other take milliseconds: give each rank a GPU",
                                     rank, ranks, device.index));
-  }
-
-  // What this process does not see it cannot ask about; memory of such a GPU can be mapped over PCIe too.
-  void warn_of_hidden_gpus(const std::vector<topology::CudaIdentity>& gpus) const {
-    const std::set<topology::CudaIdentity> all(gpus.begin(), gpus.end());
-    const std::size_t visible = topology::visible_devices(gpus).size();
-    if (visible == all.size()) return;
-    log_->write(LogLevel::warn,
-                diagnostics::format("rank {}: {} of the group's {} GPUs are not visible to this process "
-                                    "(CUDA_VISIBLE_DEVICES); whether NVLink joins them to cuda:{} was not checked",
-                                    rank, all.size() - visible, all.size(), device.index));
   }
 
   void load_kernels() {

@@ -2,6 +2,7 @@
 #include "api/cuda_order.hpp"
 
 #include "device/cuda_call.hpp"
+#include "device/cuda_driver.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
@@ -31,16 +32,13 @@ void CudaOrder::check_stream(Stream stream) const {
                                   ranks_here_, device_));
 }
 
-void CudaOrder::check_device_of([[maybe_unused]] Stream stream) const {
-#if CUDART_VERSION >= 12080
+void CudaOrder::check_device_of(Stream stream) const {
   if (!stream.native()) return;
-  int owner = 0;
-  device::require_cuda(cudaStreamGetDevice(native(stream), &owner), "asking a stream for its device");
+  const int owner = device::device_of(native(stream));
   if (owner != device_) {
     throw Error(ErrorCode::invalid_argument,
                 diagnostics::format("a stream of cuda:{}; rank {} is on cuda:{}", owner, rank_, device_));
   }
-#endif
 }
 
 bool CudaOrder::enter(Stream stream, std::chrono::nanoseconds timeout, const std::function<bool()>& is_over) {

@@ -23,6 +23,8 @@ bool is_row_type(DType dtype) { return dtype == DType::bf16 || dtype == DType::f
 bool on_host(const GroupFacts& facts) { return facts.device.kind == DeviceKind::host; }
 
 std::int64_t read_num_tokens(const GroupFacts& facts, const std::int32_t* word, std::int64_t rows) {
+  const std::size_t past = reinterpret_cast<std::uintptr_t>(word) % alignof(std::int32_t);
+  require(past == 0, "num_tokens is {} bytes past a multiple of {}", past, alignof(std::int32_t));
   if (!word || !on_host(facts)) return rows;
   require(*word >= 0 && *word <= rows, "num_tokens is {}; 0 to {}, the rows of the ids, are legal", *word, rows);
   return *word;

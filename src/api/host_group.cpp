@@ -85,8 +85,7 @@ class HostGroup final : public GroupState {
             .rank = rank,
             .device = device,
             .routes = routes_.get(),
-            .heap = heap().base(),
-            .heap_limit = heap().limit(),
+            .heap = &heap(),
             .first_route = first_route_};
   }
 

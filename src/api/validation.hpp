@@ -3,6 +3,7 @@
 // with value and limit, and changes nothing.
 #pragma once
 
+#include "symmetric_memory/heap.hpp"
 #include "transports/combine_request.hpp"
 #include "transports/dispatch_operation.hpp"
 
@@ -21,9 +22,8 @@ struct GroupFacts {
   int rank = 0;
   Device device{};
   const routing::RouteOwner* routes = nullptr;
-  const std::byte* heap = nullptr;  // this rank's
-  std::size_t heap_limit = 0;
-  std::uint64_t first_route = 0;  // number of the first since the group recovered
+  const symmetric_memory::Heap* heap = nullptr;  // this rank's
+  std::uint64_t first_route = 0;                 // number of the first since the group recovered
 };
 
 [[nodiscard]] transports::DispatchRequest check_dispatch(const GroupFacts& facts, const ConstTensorView& x,

@@ -12,6 +12,7 @@ struct Environment {
   int cores = 0;                 // that this process may use
   std::size_t cache_bytes = 0;   // last-level cache of core 0; 0 if the system does not say
   std::size_t memory_bytes = 0;  // available now; 0 if the system does not say
+  int nvlinks = -1;              // of the first GPU that is measured, as far as they are up; below 0: not known
   std::string system;            // kernel and machine
   std::string compiler;
   std::string build_type;

@@ -9,15 +9,17 @@
 namespace railyard::cli {
 
 [[nodiscard]] inline nlohmann::ordered_json to_json(const Environment& environment) {
-  return {{"device", environment.device},
-          {"driver", environment.system},
-          {"cores", environment.cores},
-          {"cache_bytes", environment.cache_bytes},
-          {"vector_instructions", environment.vector_level},
-          {"compiler", environment.compiler},
-          {"build_type", environment.build_type},
-          {"version", environment.version},
-          {"commit", environment.commit}};
+  nlohmann::ordered_json json = {{"device", environment.device},
+                                 {"driver", environment.system},
+                                 {"cores", environment.cores},
+                                 {"cache_bytes", environment.cache_bytes},
+                                 {"vector_instructions", environment.vector_level},
+                                 {"compiler", environment.compiler},
+                                 {"build_type", environment.build_type},
+                                 {"version", environment.version},
+                                 {"commit", environment.commit}};
+  if (environment.nvlinks >= 0) json["nvlinks"] = environment.nvlinks;
+  return json;
 }
 
 }  // namespace railyard::cli

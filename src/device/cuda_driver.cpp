@@ -37,6 +37,10 @@ CudaDriver load() {
   find("cuDeviceGetAttribute", driver.device_attribute);
   find("cuGetErrorName", driver.error_name);
   find("cuCtxGetCurrent", driver.current_context);
+  find("cuCtxGetDevice", driver.current_device);
+  find("cuCtxPushCurrent", driver.push_context);
+  find("cuCtxPopCurrent", driver.pop_context);
+  find("cuStreamGetCtx", driver.context_of_stream);
   find_in_driver("cuCtxGetDevResource", 12040, driver.context_resource);
   return driver;
 }
@@ -57,6 +61,31 @@ void* address_in_driver(const char* symbol, [[maybe_unused]] unsigned version) {
 const CudaDriver& cuda_driver() {
   static const CudaDriver driver = load();
   return driver;
+}
+
+int device_of(CUstream stream) {
+  const CudaDriver& driver = cuda_driver();
+  const auto require = [&](CUresult result) {
+    if (result == CUDA_SUCCESS) return;
+    const char* name = nullptr;
+    driver.error_name(result, &name);
+    throw Error(ErrorCode::unsupported,
+                diagnostics::format("asking a stream for its device: {}", name ? name : "an unknown error"));
+  };
+  CUcontext made_in = nullptr;
+  CUcontext current = nullptr;
+  CUdevice device = 0;
+  require(driver.context_of_stream(stream, &made_in));
+  require(driver.current_context(&current));
+  if (made_in == current) {
+    require(driver.current_device(&device));
+    return device;
+  }
+  require(driver.push_context(made_in));
+  const CUresult result = driver.current_device(&device);
+  require(driver.pop_context(&current));
+  require(result);
+  return device;
 }
 
 }  // namespace railyard::device

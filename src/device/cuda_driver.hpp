@@ -29,10 +29,18 @@ struct CudaDriver {
   decltype(&cuDeviceGetAttribute) device_attribute;
   decltype(&cuGetErrorName) error_name;
   decltype(&cuCtxGetCurrent) current_context;
+  decltype(&cuCtxGetDevice) current_device;
+  decltype(&cuCtxPushCurrent) push_context;
+  decltype(&cuCtxPopCurrent) pop_context;
+  decltype(&cuStreamGetCtx) context_of_stream;
   decltype(&cuCtxGetDevResource) context_resource;  // null before CUDA 12.4
 };
 
 /// Throws RY-UNSUPPORTED if the driver lacks one of them.
 [[nodiscard]] const CudaDriver& cuda_driver();
+
+/// The device that a stream was made on; it must not be captured. Throws RY-UNSUPPORTED with what the driver says. The
+/// runtime answers this itself since CUDA 12.8.
+[[nodiscard]] int device_of(CUstream stream);
 
 }  // namespace railyard::device

@@ -7,6 +7,8 @@
 #include <railyard/error.hpp>
 
 #include <algorithm>
+#include <functional>
+#include <iterator>
 #include <utility>
 
 namespace railyard::symmetric_memory {
@@ -39,6 +41,7 @@ Lease Heap::allocate(std::size_t bytes, Stream stream) {
   if (idle_states_.empty()) {
     states_.emplace_back();
     idle_states_.reserve(states_.size());  // so that give_back never allocates
+    idle_nodes_.reserve(states_.size());
     idle_states_.push_back(&states_.back());
   }
   LeaseState& state = *idle_states_.back();
@@ -52,7 +55,14 @@ Lease Heap::allocate(std::size_t bytes, Stream stream) {
     // What is captured uses the block under the graph's own lease.
     state.streams_.clear();
     if (!order_->capturing(stream)) state.streams_.push_back(stream);
-    live_[*offset] = &state;
+  }
+  if (idle_nodes_.empty()) {
+    live_.emplace(*offset, &state);
+  } else {
+    idle_nodes_.back().key() = *offset;
+    idle_nodes_.back().mapped() = &state;
+    live_.insert(std::move(idle_nodes_.back()));
+    idle_nodes_.pop_back();
   }
   return Lease(&state);
 }
@@ -138,20 +148,33 @@ void Heap::quarantine() noexcept {
   quarantined_ = true;
 }
 
-Lease Heap::lease_of(const void* address) const {
+// Of the lease that holds it, or null. Its last holder may be on the way here. Under the lock.
+LeaseState* Heap::live_at(const void* address) const {
   const auto* const byte = static_cast<const std::byte*>(address);
-  const std::lock_guard lock(mutex_);
-  if (byte < base() || byte >= base() + limit()) return {};
+  if (std::less<>{}(byte, base()) || std::greater_equal<>{}(byte, base() + limit())) return nullptr;
   const auto offset = static_cast<std::size_t>(byte - base());
-  auto after = live_.upper_bound(offset);
-  if (after == live_.begin()) return {};
-  LeaseState& state = *std::prev(after)->second;
-  if (offset >= state.offset_ + state.bytes_) return {};
-  int holders = state.holders_.load(std::memory_order_relaxed);
-  while (holders > 0) {  // 0: its last holder is on the way here
-    if (state.holders_.compare_exchange_weak(holders, holders + 1, std::memory_order_relaxed)) return Lease(&state);
+  const auto after = live_.upper_bound(offset);
+  if (after == live_.begin()) return nullptr;
+  LeaseState* const state = std::prev(after)->second;
+  return offset < state->offset_ + state->bytes_ ? state : nullptr;
+}
+
+Lease Heap::lease_of(const void* address) const {
+  const std::lock_guard lock(mutex_);
+  LeaseState* const state = live_at(address);
+  if (!state) return {};
+  int holders = state->holders_.load(std::memory_order_relaxed);
+  while (holders > 0) {
+    if (state->holders_.compare_exchange_weak(holders, holders + 1, std::memory_order_relaxed)) return Lease(state);
   }
   return {};
+}
+
+std::size_t Heap::leased_from(const void* address) const {
+  const std::lock_guard lock(mutex_);
+  const LeaseState* const state = live_at(address);
+  if (!state || state->holders_.load(std::memory_order_relaxed) == 0) return 0;
+  return static_cast<std::size_t>(state->data_ + state->bytes_ - static_cast<const std::byte*>(address));
 }
 
 HeapUsage Heap::usage() {
@@ -165,13 +188,13 @@ HeapUsage Heap::usage() {
 
 void Heap::give_back(LeaseState& state) noexcept {
   const std::lock_guard lock(mutex_);
+  idle_nodes_.push_back(live_.extract(state.offset_));
   if (!order_ || !awaits_streams(state)) blocks_.release(state.offset_, state.bytes_);
   idle_states_.push_back(&state);
 }
 
 // Whether work that was submitted may still use the block: then it is freed later.
 bool Heap::awaits_streams(LeaseState& state) noexcept {
-  live_.erase(state.offset_);
   Released released{.offset = state.offset_, .bytes = state.bytes_, .unmarked = {}, .marks = {}};
   released.unmarked.swap(state.streams_);
   if (settle(released)) return false;

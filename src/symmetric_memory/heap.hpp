@@ -53,8 +53,10 @@ class Heap : public std::enable_shared_from_this<Heap> {
   /// From now on no byte is handed out again: a peer may still write to blocks that are given back.
   void quarantine() noexcept;
 
-  /// The lease that holds `address`, with a new holder; empty if none does. Heaps with a ReleaseOrder only.
+  /// The lease that holds `address`, with a new holder; empty if none does.
   [[nodiscard]] Lease lease_of(const void* address) const;
+  /// Bytes from `address` to the end of the lease that holds it; 0 if none does.
+  [[nodiscard]] std::size_t leased_from(const void* address) const;
 
   [[nodiscard]] std::byte* base() const noexcept { return region_->base(); }
   [[nodiscard]] std::size_t limit() const noexcept { return region_->limit(); }
@@ -76,6 +78,7 @@ class Heap : public std::enable_shared_from_this<Heap> {
   void commit_growth(std::size_t bytes);
   void give_back(LeaseState& state) noexcept;
   [[nodiscard]] bool awaits_streams(LeaseState& state) noexcept;
+  [[nodiscard]] LeaseState* live_at(const void* address) const;
   [[nodiscard]] bool settle(Released& released) noexcept;
   void free_settled() noexcept;
   [[nodiscard]] std::optional<std::size_t> allocate_in_order(std::size_t bytes, Stream stream);
@@ -87,8 +90,9 @@ class Heap : public std::enable_shared_from_this<Heap> {
   BlockAllocator blocks_;
   std::deque<LeaseState> states_;
   std::vector<LeaseState*> idle_states_;
-  std::map<std::size_t, LeaseState*> live_;  // by offset, with an order only
-  std::deque<Released> released_;            // oldest first
+  std::map<std::size_t, LeaseState*> live_;                                // by offset
+  std::vector<std::map<std::size_t, LeaseState*>::node_type> idle_nodes_;  // of it, to be used again
+  std::deque<Released> released_;                                          // oldest first
   void* fence_ = nullptr;
   Stream fence_stream_;
   std::size_t peak_ = 0;

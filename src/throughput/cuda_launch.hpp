@@ -112,7 +112,7 @@ struct DispatchLaunch {
   CudaGroup group;
   CudaPlacement placement;
   CudaOperation operation = CudaOperation::dispatch;  // route, dispatch, routed_dispatch
-  std::uint32_t descriptor = 0;  // hash of everything that ranks must agree on; compared on the device
+  std::uint32_t descriptor = 0;  // what ranks must agree on (cuda_descriptor.hpp); compared on the device
 
   // The route to make (route, dispatch) or to follow (routed_dispatch).
   CudaRoute route;

@@ -3,6 +3,7 @@
 
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
+#include "throughput/cuda_descriptor.hpp"
 #include "throughput/cuda_expert_load.hpp"
 
 #include <algorithm>
@@ -19,35 +20,6 @@ using transports::Operation;
 namespace {
 
 constexpr std::size_t kRouteStep = std::size_t{2} << 20;
-
-// What must be equal on all ranks, in the 32 bits that a mailbox word carries: FNV-1a.
-class Hash {
- public:
-  template <typename Value>
-  void add(Value value) noexcept {
-    auto rest = static_cast<std::uint64_t>(value);
-    for (int i = 0; i < 8; ++i, rest >>= 8U) bits_ = (bits_ ^ static_cast<std::uint32_t>(rest & 0xFFU)) * 16777619U;
-  }
-  [[nodiscard]] std::uint32_t value() const noexcept { return bits_; }
-
- private:
-  std::uint32_t bits_ = 2166136261U;
-};
-
-std::uint32_t hash_of(const transports::Descriptor& descriptor) {
-  Hash hash;
-  hash.add(descriptor.operation);
-  hash.add(descriptor.row_dtype);
-  hash.add(descriptor.has_scales ? static_cast<int>(descriptor.scale_dtype) + 1 : 0);
-  hash.add(descriptor.has_weights);
-  hash.add(descriptor.top_k);
-  hash.add(descriptor.route_id);
-  if (descriptor.compares_all) {
-    hash.add(descriptor.tail);
-    hash.add(descriptor.capacity);
-  }
-  return hash.value();
-}
 
 routing::RowShape shape_of(const DispatchRequest& request, int hidden) {
   if (!request.sends_rows()) return {};
@@ -254,7 +226,7 @@ void CudaOperations::prepare(DispatchRequest&& request, Stream stream, CudaDispa
   operation.launch = {.group = group_,
                       .placement = device_placement_,
                       .operation = operation_of(request.operation),
-                      .descriptor = hash_of(operation.descriptor),
+                      .descriptor = pack(operation.descriptor),
                       .route = state.device,
                       .ids = request.targets.data(),
                       .ids_are_int64 = request.targets.dtype() == DType::int64,
@@ -378,7 +350,7 @@ void CudaOperations::prepare(CombineRequest&& request, Stream stream, CudaCombin
                           .route_id = state.id};
   CombineLaunch& launch = operation.launch;
   launch = {.group = group_,
-            .descriptor = hash_of(operation.descriptor),
+            .descriptor = pack(operation.descriptor),
             .route = state.device,
             .hidden = options_.group->hidden,
             .y_dtype = request.y.dtype(),

@@ -2,6 +2,7 @@
 #include "throughput/cuda_wait_text.hpp"
 
 #include "diagnostics/format.hpp"
+#include "throughput/cuda_descriptor.hpp"
 
 #include <railyard/error.hpp>
 
@@ -66,14 +67,21 @@ std::string list_missing(device::WaitReport& report, device::Operation operation
 
 std::string describe_failure(device::WaitReport& report, int rank, std::string_view abort_reason) {
   const auto code = static_cast<ErrorCode>(report.code);
-  const std::string why = code == ErrorCode::timeout ? "did not arrive before the deadline"
-                          : code == ErrorCode::operation_mismatch
-                              ? "called something else"
-                              : "was awaited when this came: " + std::string(abort_reason);
-  std::string text =
-      diagnostics::format("rank {}: {} epoch {}, stage {}: rank {} {} {}", rank, name_of(report.operation),
-                          report.epoch, name_of(report.stage), report.peer, why, numbers(report.expected, report.seen));
-  if (code == ErrorCode::operation_mismatch) return text;  // who had not come yet may be on time
+  const std::string what = diagnostics::format("rank {}: {} epoch {}", rank, name_of(report.operation), report.epoch);
+  if (code == ErrorCode::in_flight) {
+    return what +
+           ": it began while another of its kind was running: replays of graphs, and calls beside them, must be "
+           "ordered, by one stream or by events";
+  }
+  std::string text = diagnostics::format("{}, stage {}: rank {} ", what, name_of(report.stage), report.peer);
+  if (code == ErrorCode::operation_mismatch) {  // who had not come yet may be on time
+    return text + diagnostics::format("called something else: {} here, {} there",
+                                      describe_packed(static_cast<std::uint32_t>(report.expected)),
+                                      describe_packed(static_cast<std::uint32_t>(report.seen)));
+  }
+  text += code == ErrorCode::timeout ? "did not arrive before the deadline"
+                                     : "was awaited when this came: " + std::string(abort_reason);
+  text += ' ' + numbers(report.expected, report.seen);
   const std::string others = list_missing(report, report.operation, report.epoch, rank, report.peer);
   if (!others.empty()) text += (code == ErrorCode::timeout ? "; nor did " : "; so was ") + others;
   return text;

@@ -4,15 +4,14 @@
 #include "device/cuda_call.hpp"
 #include "device/cuda_driver.hpp"
 #include "diagnostics/format.hpp"
+#include "topology/cuda_requirements.hpp"
 
 #include <railyard/error.hpp>
 
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
-#include <string_view>
 
 namespace railyard::topology {
 namespace {
@@ -22,38 +21,13 @@ using device::require_cuda;
 // A driver runs programs of its own major release of CUDA, of any minor one from 12.4 on.
 constexpr int kMinimumDriver = CUDART_VERSION >= 13000 ? CUDART_VERSION / 1000 * 1000 : 12040;
 constexpr int kMinimumCapability = 9;
-constexpr int kDeviceConnections = 32;
-
-void check_driver() {
-  int driver = 0;
-  require_cuda(cudaDriverGetVersion(&driver), "asking for the CUDA driver");
-  if (driver >= kMinimumDriver) return;
-  throw Error(ErrorCode::unsupported,
-              driver == 0 ? "no CUDA driver is installed here"
-                          : diagnostics::format("the driver supports CUDA {}.{}; at least {}.{} is needed: update it",
-                                                driver / 1000, driver % 1000 / 10, kMinimumDriver / 1000,
-                                                kMinimumDriver % 1000 / 10));
-}
-
-// Kernels of ranks that share a GPU wait for each other. Streams that share a connection run one after the other, so
-// each must have its own; CUDA reads the variable once, when the process first uses it.
-void check_connections(int device, int ranks) {
-  if (ranks == 1) return;
-  const char* const text = std::getenv("CUDA_DEVICE_MAX_CONNECTIONS");
-  const std::string_view value = text ? text : "";
-  int connections = 8;
-  std::from_chars(value.data(), value.data() + value.size(), connections);
-  if (connections >= kDeviceConnections) return;
-  throw Error(ErrorCode::unsupported,
-              diagnostics::format("{} ranks on device {} with {} device connections; set "
-                                  "CUDA_DEVICE_MAX_CONNECTIONS={} before the process first uses CUDA",
-                                  ranks, device, connections, kDeviceConnections));
-}
 
 }  // namespace
 
 void check_cuda_devices(const std::map<int, int>& ranks_on) {
-  check_driver();
+  int driver = 0;
+  require_cuda(cudaDriverGetVersion(&driver), "asking for the CUDA driver");
+  check_driver(driver, kMinimumDriver);
   int count = 0;
   require_cuda(cudaGetDeviceCount(&count), "counting the GPUs");
   for (const auto& [device, ranks] : ranks_on) {
@@ -70,7 +44,7 @@ void check_cuda_devices(const std::map<int, int>& ranks_on) {
                   diagnostics::format("device cuda:{} has compute capability {}.{}; at least {}.0 is needed", device,
                                       major, minor, kMinimumCapability));
     }
-    check_connections(device, ranks);
+    check_device_connections(device, ranks, std::getenv("CUDA_DEVICE_MAX_CONNECTIONS"));
   }
 }
 
@@ -101,11 +75,7 @@ void check_peer_access(const std::vector<int>& devices) {
       require_cuda(cudaDeviceCanAccessPeer(&access, from, to), "asking for peer access");
       require_cuda(cudaDeviceGetP2PAttribute(&atomics, cudaDevP2PAttrNativeAtomicSupported, from, to),
                    "asking for atomics between GPUs");
-      if (access != 0 && atomics != 0) continue;
-      throw Error(ErrorCode::unsupported,
-                  diagnostics::format("device cuda:{} cannot {} the memory of cuda:{}; ranks of one group need NVLink "
-                                      "between their GPUs (see nvidia-smi topo -m): choose other devices",
-                                      from, access == 0 ? "access" : "add atomically in", to));
+      check_peer(from, to, access != 0, atomics != 0);
     }
   }
 }

@@ -23,10 +23,10 @@ SCHEMA = json.loads((REPOSITORY / "docs/bench.schema.json").read_text(encoding="
 SMALL = ["--hidden", "1024", "--experts", "16", "--top-k", "4", "--iterations", "4", "--warmup", "1"]
 
 
-def bench(subject, *arguments):
+def bench(subject, *arguments, variables=None):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
     command = [RAILYARD, "bench", subject, "--device", "cuda", "--devices", "0", *SMALL, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment | (variables or {}))
 
 
 def doctor_findings(variables):
@@ -111,6 +111,18 @@ class Cuda(unittest.TestCase):
                 done = bench("throughput", "--tokens", "32", *arguments)
                 self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
                 self.assertTrue(done.stderr.startswith("RY-UNSUPPORTED: "), done.stderr)
+
+    def test_too_few_device_connections_are_a_usage_error(self):
+        for ranks, connections, parts in [("2", "8", ["2 ranks on device 0 with 8 device connections",
+                                                      "CUDA_DEVICE_MAX_CONNECTIONS=32"]),
+                                          ("33", "32", ["33 ranks on device 0", "at most 32"])]:
+            with self.subTest(ranks=ranks, connections=connections):
+                done = bench("throughput", "--ranks", ranks, "--tokens", "32",
+                             variables={"CUDA_DEVICE_MAX_CONNECTIONS": connections})
+                self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+                self.assertTrue(done.stderr.startswith("RY-UNSUPPORTED: "), done.stderr)
+                for part in parts:
+                    self.assertIn(part, done.stderr)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only ranks on GPUs have: streams, graphs, deadlines that a device keeps, pointers of the wrong kind. Virtual
 // ranks where there are fewer GPUs than ranks.
-#include "device/cuda_ranks.hpp"
-#include "multi_rank/backend.hpp"
-#include "multi_rank/plain.hpp"
+#include "multi_rank/cuda_fixture.hpp"
 #include "multi_rank/warnings.hpp"
 
 #include <cuda_runtime_api.h>
@@ -21,50 +19,6 @@
 
 namespace railyard::multi_rank {
 namespace {
-
-void check(cudaError_t error) {
-  if (error != cudaSuccess) throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(error));
-}
-
-cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream.native()); }
-
-/// A stream of the current device. Never destroyed: leases remember the streams that used them.
-Stream new_stream() {
-  cudaStream_t stream = nullptr;
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  return Stream(stream);
-}
-
-/// Later work on the stream waits this long, on the device: functions of the host on different streams wait for each
-/// other.
-void delay(Stream stream, std::chrono::microseconds time) {
-  device_tests::busy(static_cast<std::uint64_t>(std::chrono::nanoseconds(time).count()), native(stream));
-}
-
-class Cuda : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() { setenv("RAILYARD_TEST_BACKEND", "cuda-threads", 0); }
-
-  Scenario scenario_ = plain_scenario({}, Mode::throughput);
-
-  std::vector<PlainRound> rounds(std::size_t count, std::uint64_t seed) {
-    scenario_.options.heap_bytes = std::size_t{8} << 20;
-    std::vector<PlainRound> made;
-    for (std::size_t i = 0; i < count; ++i) made.push_back(plain_round(scenario_, seed + i, Layout::rank_major));
-    return made;
-  }
-
-  // The same with fewer tokens than rows, by a word of the device.
-  PlainRound with_tokens(PlainRound plain, std::uint64_t seed) {
-    Random random(seed);
-    for (std::int64_t& tokens : plain.round.tokens) tokens = random.between(0, scenario_.options.max_tokens);
-    plain.round.token_word = true;
-    Scenario alone = scenario_;
-    alone.rounds = {plain.round};
-    plain.expected = std::move(expect(alone).front());
-    return plain;
-  }
-};
 
 void copy_into(const DeviceRows& to, const std::vector<std::byte>& content) {
   to.buffer.upload(content.data(), content.size());
@@ -213,12 +167,33 @@ TEST_F(Cuda, TwoGroupsOnTwoStreamsWithLateRanks) {
                         options.num_sms = 4;
                         Group groups[2] = {Group(rank, options), Group(rank, options)};
                         Random random(static_cast<std::uint64_t>(rank.index()) + 1);
+                        const auto r = static_cast<std::size_t>(rank.index());
+                        const std::int64_t hidden = scenario_.options.hidden;
+                        std::vector<Tensor> outputs[2];  // of the experts, by group and round
+                        for (std::size_t g = 0; g < 2; ++g) {
+                          for (const PlainRound& plain : made) {
+                            const std::int64_t rows = plain.round.granted[r];
+                            outputs[g].push_back(groups[g].allocate({rows, hidden}, DType::bf16, streams[0]));
+                            upload(outputs[g].back(), plain.round.combines.front().y[r].packed);
+                          }
+                        }
                         struct Flying {
                           const PlainRound* plain;
                           PlainInput input;
                           Dispatched got;
+                          Buffer out;
+                          Combined combined;
                         };
                         std::deque<Flying> flying;
+                        const auto land = [&](const Place& here) {
+                          const Flying& first = flying.front();
+                          first.got.check();
+                          check_plain(here, scenario_, *first.plain, rank.index(), first.got);
+                          first.combined.check();
+                          here.require(first.out.download() == first.plain->expected.combined.front()[r],
+                                       "combine differs from the reference");
+                          flying.pop_front();
+                        };
                         for (int i = 0; i < 100; ++i) {
                           const PlainRound& plain = made[static_cast<std::size_t>(i) % made.size()];
                           const auto which = static_cast<std::size_t>(i % 2);
@@ -227,42 +202,18 @@ TEST_F(Cuda, TwoGroupsOnTwoStreamsWithLateRanks) {
                           // Sometimes the other stream: operations of one group keep their order all the same.
                           const Stream stream = streams[random.chance(30) ? 1 - which : which];
                           Dispatched got = groups[which].dispatch(input.x.view, input.ids.view, input.options, stream);
-                          flying.push_back({&plain, std::move(input), std::move(got)});
-                          if (flying.size() > 3) {
-                            flying.front().got.check();
-                            check_plain(place.at("operation " + std::to_string(i)), scenario_, *flying.front().plain,
-                                        rank.index(), flying.front().got);
-                            flying.pop_front();
-                          }
+                          Buffer out(rank.device(), static_cast<std::size_t>(plain.round.rows[r] * hidden) * 2);
+                          const TensorView view(out.data(), DType::bf16, {plain.round.rows[r], hidden}, rank.device());
+                          Combined combined = groups[which].combine(
+                              outputs[which][static_cast<std::size_t>(i) % made.size()], got.route, view, {},
+                              streams[random.chance(30) ? 1 - which : which]);
+                          flying.push_back({&plain, std::move(input), std::move(got), std::move(out), combined});
+                          if (flying.size() > 3) land(place.at("operation " + std::to_string(i)));
                         }
-                        for (Flying& last : flying) last.got.check();
+                        while (!flying.empty()) land(place.at("the last operations"));
                       }),
             "");
 }
-
-/// Bytes of a verified result on the device, and what later ones are compared with.
-class Sample {
- public:
-  Sample(Device device, const ConstTensorView& verified) : buffer_(device, bytes_of(verified)) {
-    backend().copy_to_host(content_.data(), verified.data(), content_.size());
-    buffer_.upload(content_.data(), content_.size());
-  }
-  /// Adds the bytes that differ, in stream order.
-  void compare(const ConstTensorView& got, const Buffer& differences, Stream stream) const {
-    device_tests::count_differences(static_cast<const std::byte*>(got.data()),
-                                    static_cast<const std::byte*>(buffer_.data()), buffer_.bytes(),
-                                    static_cast<std::uint64_t*>(differences.data()), native(stream));
-  }
-
- private:
-  std::size_t bytes_of(const ConstTensorView& view) {
-    content_.resize(static_cast<std::size_t>(view.count()) * size_of(view.dtype()));
-    return content_.size();
-  }
-
-  std::vector<std::byte> content_;
-  Buffer buffer_;
-};
 
 /// What one rank needs to repeat a round without the host looking at it.
 struct RepeatedRound {

@@ -7,6 +7,8 @@
 #include "cli/output.hpp"
 #include "device/cuda_call.hpp"
 #include "diagnostics/format.hpp"
+#include "topology/cuda_devices.hpp"
+#include "topology/nvml.hpp"
 
 #include <railyard/error.hpp>
 
@@ -70,6 +72,10 @@ void describe(const std::vector<int>& devices, Environment& environment) {
   environment.device =
       diagnostics::format("{} x {}, {} SMs", devices.size(), properties.name, properties.multiProcessorCount);
   environment.cache_bytes = static_cast<std::size_t>(properties.l2CacheSize);
+  try {
+    environment.nvlinks = topology::count_links(topology::loaded_nvml(), topology::identity_of(devices.front()));
+  } catch (const Error&) {  // a container without NVML: what is measured does not need it
+  }
   environment.system = diagnostics::format("CUDA driver {}.{}, runtime {}.{}; {}", driver / 1000, driver % 1000 / 10,
                                            runtime / 1000, runtime % 1000 / 10, environment.system);
 }

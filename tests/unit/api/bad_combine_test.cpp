@@ -38,6 +38,33 @@ const std::vector<ArgumentCase>& combine_cases() {
          c.y = c.view(DType::bf16, {0, 24});
          bring_back(c);
        }},
+      {"y that ends behind its lease",
+       {"y lies in the heap", "256"},
+       [](Call& c) {
+         const Tensor one = c.group->allocate({1, 24}, DType::bf16);
+         c.y = ConstTensorView(one.data(), DType::bf16, {24, 24}, c.device);
+         bring_back(c);
+       }},
+      {"y with a stride that leaves its lease",
+       {"y lies in the heap", "256"},
+       [](Call& c) {
+         const Tensor one = c.group->allocate({1, 24}, DType::bf16);
+         c.y = ConstTensorView::rows(one.data(), DType::bf16, 24, 24, std::int64_t{1} << 40, c.device);
+         bring_back(c);
+       }},
+      {"y of a lease that has ended",
+       {"y lies in the heap", "has 0"},
+       [](Call& c) {
+         c.y = c.group->allocate({24, 24}, DType::bf16);
+         bring_back(c);
+       }},
+      {"row weights that end behind their lease",
+       {"row_weights lies in the heap", "400", "256"},
+       [](Call& c) {
+         const Tensor one = c.group->allocate({1}, DType::fp32);
+         c.combine.row_weights = ConstTensorView(one.data(), DType::fp32, {100}, c.device);
+         bring_back(c);
+       }},
       {"out undefined",
        {"out"},
        [](Call& c) {

@@ -127,6 +127,24 @@ TEST(Heap, QuarantineHandsNothingOut) {
   EXPECT_FALSE(heap->allocate(1));
 }
 
+TEST(Heap, TellsWhereALeaseEnds) {
+  const auto heap = make_heap(kMegabyte, kMegabyte);
+  for (int round = 0; round < 3; ++round) {
+    Lease first = heap->allocate(1000);
+    const Lease second = heap->allocate(256);
+    const std::byte* const data = first.state()->data();
+    EXPECT_EQ(heap->leased_from(data), 1024U);
+    EXPECT_EQ(heap->leased_from(data + 1023), 1U);
+    EXPECT_EQ(heap->leased_from(second.state()->data() + 6), 250U);
+    EXPECT_EQ(heap->leased_from(second.state()->data() + 256), 0U);
+    EXPECT_EQ(heap->leased_from(heap->base() - 1), 0U);
+    EXPECT_EQ(heap->leased_from(heap->base() + kMegabyte), 0U);
+    EXPECT_EQ(heap->lease_of(data + 1023).state(), first.state());
+    first = {};
+    EXPECT_EQ(heap->leased_from(data), 0U);
+  }
+}
+
 TEST(Heap, HoldersMayLetGoOnAnyThread) {
   const auto heap = make_heap(kMegabyte, kMegabyte);
   for (int round = 0; round < 200; ++round) {

@@ -2,6 +2,8 @@
 // What the host says of a report that a kernel might have left.
 #include "throughput/cuda_wait_text.hpp"
 
+#include "throughput/cuda_descriptor.hpp"
+
 #include <railyard/error.hpp>
 
 #include <gtest/gtest.h>
@@ -69,9 +71,21 @@ TEST(CudaWaitText, AbortsSayWhyAndWhoWasAwaited) {
 
 TEST(CudaWaitText, AMismatchNamesWhoCalledSomethingElse) {
   device::WaitReport report = report_of(ErrorCode::operation_mismatch);
+  transports::Descriptor call{.operation = transports::Operation::dispatch, .top_k = 8};
+  report.expected = pack(call);
+  call.top_k = 4;
+  report.seen = pack(call);
   miss(report, 3, 4);
   EXPECT_EQ(describe_failure(report, 1, ""),
-            "rank 1: dispatch epoch 5, stage exchange: rank 2 called something else (expected 0x5, seen 0x4)");
+            "rank 1: dispatch epoch 5, stage exchange: rank 2 called something else: "
+            "dispatch(top_k=8, row_dtype=bf16, scales=none, weights=no, route #0) here, "
+            "dispatch(top_k=4, row_dtype=bf16, scales=none, weights=no, route #0) there");
+}
+
+TEST(CudaWaitText, AnOverlapSaysWhatMustBeOrdered) {
+  EXPECT_EQ(describe_failure(report_of(ErrorCode::in_flight, device::Stage::none), 1, ""),
+            "rank 1: dispatch epoch 5: it began while another of its kind was running: replays of graphs, and calls "
+            "beside them, must be ordered, by one stream or by events");
 }
 
 }  // namespace
