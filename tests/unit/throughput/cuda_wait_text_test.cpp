@@ -83,7 +83,8 @@ TEST(CudaWaitText, AMismatchNamesWhoCalledSomethingElse) {
 }
 
 TEST(CudaWaitText, AnOverlapSaysWhatMustBeOrdered) {
-  EXPECT_EQ(describe_failure(report_of(ErrorCode::in_flight, device::Stage::none), 1, ""),
+  device::WaitReport report = report_of(ErrorCode::in_flight, device::Stage::none);
+  EXPECT_EQ(describe_failure(report, 1, ""),
             "rank 1: dispatch epoch 5: it began while another of its kind was running: replays of graphs, and calls "
             "beside them, must be ordered, by one stream or by events");
 }
