@@ -28,7 +28,8 @@
 namespace railyard::bootstrap {
 namespace {
 
-constexpr auto kAnswerTimeout = std::chrono::seconds(10);  // for the answer to a contribution that is taken back
+// For the answer to a part that is taken back. Also after a cancel: an assembly may have closed with this rank.
+constexpr auto kAnswerTimeout = std::chrono::seconds(1);
 constexpr auto kFarewellTimeout = std::chrono::seconds(1);
 constexpr std::size_t kMaxSecretBytes = 256;
 
