@@ -99,7 +99,8 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 /// are on one kind. When a process ends without a word, the waits of all others end at once with RY-ABORTED naming its
 /// rank; its memory stays mapped as long as somebody uses it. From then on the world has no collectives and makes no
 /// groups, but groups may recover (Group::recover), unless it was the process that all meet through: rank 0's, or,
-/// where the rendezvous is external, that. A rank whose function throws aborts the world: nobody recovers from that.
+/// where the rendezvous is external, that: then groups end too. A rank whose function throws aborts the world: nobody
+/// recovers from that.
 /// Not promised: once rank 0's world and groups are destroyed nobody passes a death on (an external rendezvous does),
 /// and as long as a child that the process forked without exec lives it counts as alive, since the child holds its
 /// connections. The others' deadlines remain.
