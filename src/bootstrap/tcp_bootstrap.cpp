@@ -279,7 +279,9 @@ class TcpBootstrap final : public Bootstrap {
           note_departure(message.header.rank);
           break;
         case MessageKind::called:
-          call_flag(std::string(message.text()))->raise(call_reason(message.header.rank));
+          if (const std::optional<AssemblyCall> call = decode_call(message.text())) {
+            call_flag(call->key)->raise(call->text());
+          }
           break;
         default:
           if (!take_reply(message)) return false;

@@ -309,9 +309,9 @@ void TcpHub::pass_on_assemblies() {
     Peer* const to = ranks_[static_cast<std::size_t>(rank)];
     if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::assembled, rank), encode(answer)));
   }
-  for (const Assemblies::Call& call : assemblies_.take_calls()) {
-    Peer* const to = ranks_[static_cast<std::size_t>(call.to)];
-    if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::called, call.by), call.key));
+  for (const auto& [rank, call] : assemblies_.take_calls()) {
+    Peer* const to = ranks_[static_cast<std::size_t>(rank)];
+    if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::called, call.by), encode(call)));
   }
 }
 

@@ -132,11 +132,12 @@ class Hub {
       answers_[{rank, key}] = std::move(answer);
     }
     changed_.notify_all();
-    const std::vector<Assemblies::Call> calls = assemblies_.take_calls();
+    const auto calls = assemblies_.take_calls();
     if (calls.empty()) return;
-    const std::shared_ptr<AbortFlag> called = calls_.of(calls.front().key);
+    const AssemblyCall& call = calls.front().second;
+    const std::shared_ptr<AbortFlag> called = calls_.of(call.key);
     lock.unlock();
-    called->raise(call_reason(calls.front().by));
+    called->raise(call.text());
     lock.lock();
   }
 

@@ -171,7 +171,7 @@ void commit(Fault fault, Shared& shared) {
 bool is_clear(const Error& error, const Case& chaos) {
   const std::string text = error.what();
   if (chaos.fault == Fault::no_rendezvous) return text.find("the rendezvous: its process has gone") != text.npos;
-  if (text.find("calls the group's ranks to recover") != text.npos) return chaos.others_go_on();
+  if (text.find("calls the group's ranks to recover") != text.npos && !chaos.others_go_on()) return false;
   const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
                     error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
   return code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos;

@@ -102,7 +102,7 @@ TEST(TcpRendezvous, StrangersAreToldAndDoNoHarm) {
   expect_refusal(std::string(100'000, '\0'), "does not speak Railyard's rendezvous");
   expect_refusal(hello({.version = 9, .world_size = 2, .rank = 1}), "rank 1 from 127.0.0.1 port");
   expect_refusal(hello({.version = 9, .world_size = 2, .rank = 1}),
-                 "speaks version 9 of the rendezvous, rank 0 version 2");
+                 "speaks version 9 of the rendezvous, rank 0 version " + std::to_string(kWireVersion));
   expect_refusal(hello({.world_size = 2, .rank = 2}), "does not begin as a rank does");
   expect_refusal(hello({.world_size = 2, .rank = -1}), "does not begin as a rank does");
   expect_refusal(hello({.world_size = 2, .rank = 0}), "rank 0 from 127.0.0.1");
