@@ -6,8 +6,13 @@
 
 #include "unit/bootstrap/tcp_ranks.hpp"
 
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <poll.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -69,6 +74,39 @@ TEST(TcpRendezvous, NamesAndIpv6) {
       make_tcp_bootstrap(rendezvous, 20s)->all_gather(nullptr, nullptr, 0, "all here", 20s);
     });
   }
+}
+
+// An address of this machine at which others could reach it; empty: it has none.
+std::string outer_address() {
+  ifaddrs* interfaces = nullptr;
+  if (::getifaddrs(&interfaces) != 0) return {};
+  std::array<char, INET_ADDRSTRLEN> text{};
+  for (const ifaddrs* at = interfaces; at != nullptr && text[0] == '\0'; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr, text.data(), text.size());
+  }
+  ::freeifaddrs(interfaces);
+  return text.data();
+}
+
+TEST(TcpRendezvous, OnlyLoopbackAddressesKeepOtherMachinesOut) {
+  const std::string outer = outer_address();
+  if (outer.empty()) GTEST_SKIP() << "this machine has no address but loopback";
+  std::array<char, 256> own{};
+  ASSERT_EQ(::gethostname(own.data(), own.size() - 1), 0);
+  const auto reached = [&](const std::string& address) {
+    const FileDescriptor listener = listen_at(address, 0, Clock::now() + 10s);
+    std::string failure;
+    return connect_to(outer, port_of(listener.get()), Clock::now() + 10s, failure).valid();
+  };
+  EXPECT_TRUE(reached(outer));
+  for (const char* loopback : {"127.0.0.1", "127.0.1.1", "localhost"}) EXPECT_FALSE(reached(loopback)) << loopback;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(own.data(), nullptr, nullptr, &found) != 0) {
+    GTEST_SKIP() << "the name of this machine has no address: " << own.data();
+  }
+  ::freeaddrinfo(found);
+  EXPECT_TRUE(reached(own.data())) << own.data();
 }
 
 TEST(TcpRendezvous, TimeoutNamesTheMissingAndMayBeRepeated) {
