@@ -53,6 +53,7 @@ void Membership::watch(const std::shared_ptr<bootstrap::AbortFlag>& end,
   const auto watch = [&](const std::shared_ptr<bootstrap::AbortFlag>& flag) {
     if (!flag) return;
     watches_.push_back(flag->watch([end](const std::string& reason) { end->raise(reason); }));
+    watches_.push_back(flag);
   };
   watch(world_abort);
   for (const int member : ranks_) {

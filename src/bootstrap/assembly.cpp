@@ -182,7 +182,7 @@ void Assemblies::remove(int rank) {
     if (!std::ranges::binary_search(assembly.members, rank)) continue;
     assembly.parts.erase(rank);
     if (assembly.parts.empty()) {
-      if (assembly.decided.empty()) assemblies_.erase(current);
+      if (!may_have_late_members(assembly)) assemblies_.erase(current);
     } else {
       close_if_complete(current->first, assembly);
     }
@@ -233,6 +233,14 @@ void Assemblies::close(const std::string& key, Assembly& assembly) {
   }
   assembly.decided = attendance->ranks;
   assembly.parts.clear();
+  if (!may_have_late_members(assembly)) assemblies_.erase(std::string(key));
+}
+
+// Of a majority that has closed: they are told that they are masked.
+bool Assemblies::may_have_late_members(const Assembly& assembly) const {
+  return !assembly.decided.empty() && std::ranges::any_of(assembly.members, [&](int member) {
+    return present_[static_cast<std::size_t>(member)] && !std::ranges::binary_search(assembly.decided, member);
+  });
 }
 
 void Assemblies::fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text) {

@@ -71,14 +71,19 @@ struct AssemblyCall {
   [[nodiscard]] std::string text() const;
 };
 
-/// What Bootstrap::call_flag hands out. Under the lock of whoever has it.
+/// What Bootstrap::call_flag hands out. Under the lock of whoever has it. A flag lives as long as somebody holds it;
+/// one that has been raised, until nobody can ask for it any more.
 class CallFlags {
  public:
   [[nodiscard]] std::shared_ptr<AbortFlag> of(const std::string& key) {
+    std::erase_if(flags_, [](const auto& other) { return other.second.use_count() == 1 && !other.second->raised(); });
     std::shared_ptr<AbortFlag>& flag = flags_[key];
     if (!flag) flag = std::make_shared<AbortFlag>();
     return flag;
   }
+  /// Whoever asks from now on is not told that the assembly has been called.
+  void forget(const std::string& key) { flags_.erase(key); }
+  [[nodiscard]] std::size_t size() const noexcept { return flags_.size(); }
 
  private:
   std::map<std::string, std::shared_ptr<AbortFlag>> flags_;
@@ -102,6 +107,9 @@ class Assemblies {
   void remove(int rank);
 
   [[nodiscard]] std::vector<std::pair<int, AssemblyAnswer>> take_answers() { return std::exchange(answers_, {}); }
+  /// Those that wait for somebody, and those that have closed without a rank that may still come.
+  [[nodiscard]] std::size_t size() const noexcept { return assemblies_.size(); }
+  [[nodiscard]] bool knows(const std::string& key) const { return assemblies_.contains(key); }
   /// The members that are to hear of a call.
   [[nodiscard]] std::vector<std::pair<int, AssemblyCall>> take_calls() { return std::exchange(calls_, {}); }
 
@@ -118,6 +126,7 @@ class Assemblies {
   void close(const std::string& key, Assembly& assembly);
   void fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text);
   [[nodiscard]] bool has_majority(const Assembly& assembly) const;
+  [[nodiscard]] bool may_have_late_members(const Assembly& assembly) const;
   [[nodiscard]] static bool is_valid(const AssemblyRequest& request, int rank, int num_ranks);
   [[nodiscard]] std::string missing(const Assembly& assembly) const;
 

@@ -153,6 +153,7 @@ class TcpBootstrap final : public Bootstrap {
     }
     const std::optional<AssemblyAnswer> answer = std::move(place);
     assembled_.erase(request.key);
+    if (request.quorum == Quorum::majority) calls_.forget(request.key);
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
     if (!answer || answer->code != ErrorCode::ok) {

@@ -91,6 +91,7 @@ class Hub {
     }
     const AssemblyAnswer mine = std::move(*answer);
     answers_.erase({rank, key});
+    if (!assemblies_.knows(key)) calls_.forget(key);
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
     if (mine.code != ErrorCode::ok) throw_if_aborted(purpose);

@@ -105,6 +105,34 @@ TEST(Assemblies, CloseAtOnceWhenNobodyElseMayCome) {
   EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::ok), (Ranks{0}));
 }
 
+TEST(Assemblies, AreForgottenOnceNobodyCanAskForThem) {
+  Assemblies assemblies(3);
+  for (const int rank : {0, 1, 2}) ASSERT_TRUE(assemblies.attend(rank, request({0, 1, 2}, Quorum::majority)));
+  EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::ok), (Ranks{0, 1, 2}));
+  EXPECT_EQ(assemblies.size(), 0U) << "all were there";
+  for (const int rank : {0, 1}) ASSERT_TRUE(assemblies.attend(rank, request({0, 1, 2}, Quorum::majority, "", "next")));
+  assemblies.stop(0, "next", true);
+  EXPECT_EQ(assemblies.size(), 1U) << "rank 2 may come, and is to be told that it is masked";
+  assemblies.remove(1);
+  EXPECT_EQ(assemblies.size(), 1U);
+  assemblies.remove(2);
+  EXPECT_EQ(assemblies.size(), 0U);
+}
+
+TEST(CallFlags, LiveAsLongAsSomebodyHoldsThemOrMayAskWhetherTheyAreRaised) {
+  CallFlags flags;
+  auto held = flags.of("held");
+  static_cast<void>(flags.of("dropped"));
+  flags.of("raised")->raise("called");
+  EXPECT_EQ(flags.of("held"), held);
+  EXPECT_EQ(flags.size(), 2U);
+  EXPECT_TRUE(flags.of("raised")->raised());
+  flags.forget("raised");
+  held.reset();
+  EXPECT_FALSE(flags.of("raised")->raised());
+  EXPECT_EQ(flags.size(), 1U);
+}
+
 TEST(Assemblies, TooFewAreRefusedAndMayTryAgain) {
   Assemblies assemblies(4);
   ASSERT_TRUE(assemblies.attend(1, request({0, 1, 2, 3}, Quorum::majority)));
