@@ -2,6 +2,7 @@
 // How ranks find each other over TCP, and whom they refuse.
 #include "bootstrap/tcp_bootstrap.hpp"
 #include "bootstrap/tcp_connection.hpp"
+#include "bootstrap/tcp_hub.hpp"
 #include "bootstrap/tcp_socket.hpp"
 
 #include "unit/bootstrap/tcp_ranks.hpp"
@@ -17,10 +18,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <future>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace railyard::bootstrap {
 namespace {
@@ -167,6 +170,27 @@ TEST(TcpRendezvous, StrangersAreToldAndDoNoHarm) {
   first->all_gather(nullptr, nullptr, 0, "still here", 20s);
   other.join();
   EXPECT_FALSE(first->abort_flag()->raised());
+}
+
+TEST(TcpRendezvous, WhoSaysNothingIsClosedAndLogged) {
+  FileDescriptor listener = listen_at("127.0.0.1", 0, Clock::now() + 10s);
+  const std::uint16_t port = port_of(listener.get());
+  std::vector<std::string> lines;
+  auto log = std::make_shared<diagnostics::Log>(LogLevel::warn,
+                                                [&](LogLevel, std::string_view line) { lines.emplace_back(line); });
+  std::thread hub([&] { TcpHub(1, "", std::move(log), std::move(listener), {}, 300ms).run(); });
+  std::string failure;
+  const FileDescriptor silent = connect_to("127.0.0.1", port, Clock::now() + 10s, failure);
+  pollfd event{.fd = silent.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&event, 1, 10'000), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(silent.get(), &byte, 1, 0), 0) << "it was not closed";
+  const TcpRendezvous alone{.rank = 0, .size = 1, .address = "127.0.0.1", .port = port, .external = true};
+  static_cast<void>(make_tcp_bootstrap(alone, 20s));
+  hub.join();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_TRUE(lines[0].starts_with("rendezvous: closed: a connection from 127.0.0.1 port ")) << lines[0];
+  EXPECT_TRUE(lines[0].ends_with(" has not said within 300 ms which rank it is")) << lines[0];
 }
 
 TEST(TcpRendezvous, RankZeroLeavesOnceASlowRankHasItsBlocks) {
