@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,8 @@ class Trace;
 struct WorldOptions {
   /// Deadline of every collective call that names none of its own. 0: RAILYARD_TIMEOUT_S, or 100 s.
   std::chrono::nanoseconds timeout{0};
-  /// Lines below `log_level` are dropped; RAILYARD_LOG has the last word. Without a callback they go to stderr.
-  LogLevel log_level = LogLevel::warn;
+  /// Lines below it are dropped. Not set: RAILYARD_LOG, or `warn`. Without a callback they go to stderr.
+  std::optional<LogLevel> log_level = {};
   LogCallback log = {};
   /// Where the ranks are: rank r is on devices[r % devices.size()]. Empty: all on the host. A device is named as often
   /// as it should hold ranks in turn: several ranks on one GPU are virtual ranks, which run the same kernels.
