@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,8 @@ class Trace;
 struct WorldOptions {
   /// Deadline of every collective call that names none of its own. 0: RAILYARD_TIMEOUT_S, or 100 s.
   std::chrono::nanoseconds timeout{0};
-  /// Lines below `log_level` are dropped; RAILYARD_LOG has the last word. Without a callback they go to stderr.
-  LogLevel log_level = LogLevel::warn;
+  /// Lines below it are dropped. Not set: RAILYARD_LOG, or `warn`. Without a callback they go to stderr.
+  std::optional<LogLevel> log_level = {};
   LogCallback log = {};
   /// Where the ranks are: rank r is on devices[r % devices.size()]. Empty: all on the host. A device is named as often
   /// as it should hold ranks in turn: several ranks on one GPU are virtual ranks, which run the same kernels.
@@ -99,7 +100,8 @@ using AllGather = std::function<void(const void* mine, void* all, std::size_t by
 /// are on one kind. When a process ends without a word, the waits of all others end at once with RY-ABORTED naming its
 /// rank; its memory stays mapped as long as somebody uses it. From then on the world has no collectives and makes no
 /// groups, but groups may recover (Group::recover), unless it was the process that all meet through: rank 0's, or,
-/// where the rendezvous is external, that. A rank whose function throws aborts the world: nobody recovers from that.
+/// where the rendezvous is external, that: then groups end too. A rank whose function throws aborts the world: nobody
+/// recovers from that.
 /// Not promised: once rank 0's world and groups are destroyed nobody passes a death on (an external rendezvous does),
 /// and as long as a child that the process forked without exec lives it counts as alive, since the child holds its
 /// connections. The others' deadlines remain.

@@ -39,12 +39,16 @@ void GroupState::check_active() {
     throw Error(masked_ ? ErrorCode::masked : ErrorCode::suspended,
                 diagnostics::format("rank {}: the group is suspended: {}", rank, suspension_));
   }
-  for (const auto& flag : {abort_, world_abort_}) {
-    if (flag->raised()) {
-      throw Error(ErrorCode::suspended,
-                  diagnostics::format("rank {}: the group is suspended: {}", rank, flag->reason()));
-    }
+  if (const std::optional<std::string> reason = raised_reason()) {
+    throw Error(ErrorCode::suspended, diagnostics::format("rank {}: the group is suspended: {}", rank, *reason));
   }
+}
+
+std::optional<std::string> GroupState::raised_reason() const {
+  for (const auto& flag : {abort_, world_abort_}) {
+    if (flag->raised()) return flag->reason();
+  }
+  return std::nullopt;
 }
 
 void GroupState::suspend(std::string reason) noexcept {
@@ -97,12 +101,14 @@ Recovery GroupState::rejoin() {
 
 // With those who come, after `joins` as one that was masked.
 Recovery GroupState::go_on(bool joins) {
-  suspend("recover() was called");
+  std::string why = device_failure();
+  if (why.empty()) why = raised_reason().value_or("recover() was called");
+  suspend(std::move(why));
   membership_.stop_watching();
   const std::shared_ptr<bootstrap::AbortFlag> end = renew_abort();
   bool is_member = !masked_;
   try {
-    const auto [agreed, aligned] = membership_.agree(standing(), joins, timeout(), *end);
+    const auto [agreed, aligned] = membership_.agree(standing(), joins, suspension_, timeout(), *end);
     is_member = true;
     membership_.watch(end, world_abort_);
     const std::shared_ptr<bootstrap::Bootstrap> members = membership_.make_bootstrap(end);

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -124,6 +125,8 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   GroupStatistics statistics_;
 
  private:
+  /// Of whoever has ended the group's waits.
+  [[nodiscard]] std::optional<std::string> raised_reason() const;
   Recovery go_on(bool joins);
   /// Why the group stays suspended, after an attempt to recover it.
   void stay_suspended(const Error& error, bool masked);

@@ -53,6 +53,7 @@ void Membership::watch(const std::shared_ptr<bootstrap::AbortFlag>& end,
   const auto watch = [&](const std::shared_ptr<bootstrap::AbortFlag>& flag) {
     if (!flag) return;
     watches_.push_back(flag->watch([end](const std::string& reason) { end->raise(reason); }));
+    watches_.push_back(flag);
   };
   watch(world_abort);
   for (const int member : ranks_) {
@@ -61,8 +62,8 @@ void Membership::watch(const std::shared_ptr<bootstrap::AbortFlag>& end,
   watch(world_->call_flag(key_of(generation_ + 1)));  // last: a departure that led to it says more
 }
 
-Membership::Decision Membership::agree(Standing mine, bool joins, std::chrono::nanoseconds timeout,
-                                       bootstrap::AbortFlag& end) {
+Membership::Decision Membership::agree(Standing mine, bool joins, std::string_view why,
+                                       std::chrono::nanoseconds timeout, bootstrap::AbortFlag& end) {
   mine.generation = generation_ + 1;
   mine.joins = joins ? 1 : 0;
   const auto* const bytes = reinterpret_cast<const std::byte*>(&mine);
@@ -72,6 +73,7 @@ Membership::Decision Membership::agree(Standing mine, bool joins, std::chrono::n
        .members = joins ? std::vector<int>{rank_} : ranks_,
        .quorum = joins ? bootstrap::Quorum::join : bootstrap::Quorum::majority,
        .group = name_in_world(),
+       .reason = std::string(why.substr(0, bootstrap::kMaxReasonBytes)),
        .block = {bytes, bytes + sizeof(mine)}},
       timeout, end);
   ranks_ = came.ranks;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -50,10 +51,11 @@ class Membership {
     Standing agreed;
     bool aligned = true;  // all had finished the same
   };
-  /// The survivors' decision, with this rank as one that was masked if it `joins`. Whoever is part of it knows its
-  /// generation, whatever fails afterwards: the next attempt is a decision of those who took part in this one. Throws
-  /// as Bootstrap::assemble.
-  [[nodiscard]] Decision agree(Standing mine, bool joins, std::chrono::nanoseconds timeout, bootstrap::AbortFlag& end);
+  /// The survivors' decision, with this rank as one that was masked if it `joins`. Those whom it calls are told why.
+  /// Whoever is part of it knows its generation, whatever fails afterwards: the next attempt is a decision of those who
+  /// took part in this one. Throws as Bootstrap::assemble.
+  [[nodiscard]] Decision agree(Standing mine, bool joins, std::string_view why, std::chrono::nanoseconds timeout,
+                               bootstrap::AbortFlag& end);
 
   /// The members' own collectives, in this generation.
   [[nodiscard]] std::shared_ptr<bootstrap::Bootstrap> make_bootstrap(

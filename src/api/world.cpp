@@ -157,7 +157,8 @@ World::State::State(int world_size, WorldOptions options) : size(world_size), de
   gpu_handles = environment.gpu_handles;
   secret = environment.secret;
   trace_file = environment.trace_file;
-  log = std::make_shared<diagnostics::Log>(environment.log_level.value_or(options.log_level), std::move(options.log));
+  const LogLevel log_level = options.log_level.value_or(environment.log_level.value_or(LogLevel::warn));
+  log = std::make_shared<diagnostics::Log>(log_level, std::move(options.log));
 }
 
 std::unique_ptr<World::State> World::State::of_process(int rank, int size, WorldOptions options) {

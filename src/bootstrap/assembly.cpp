@@ -83,7 +83,9 @@ class Reader {
 
 }  // namespace
 
-std::string call_reason(int rank) { return diagnostics::format("rank {} calls the group's ranks to recover", rank); }
+std::string AssemblyCall::text() const {
+  return diagnostics::format("rank {} calls the group's ranks to recover{}{}", by, reason.empty() ? "" : ": ", reason);
+}
 
 void throw_unless_met(const AssemblyAnswer& answer, std::string_view purpose, std::chrono::nanoseconds timeout) {
   if (answer.code == ErrorCode::ok) return;
@@ -96,7 +98,8 @@ void throw_unless_met(const AssemblyAnswer& answer, std::string_view purpose, st
 bool Assemblies::is_valid(const AssemblyRequest& request, int rank, int num_ranks) {
   const std::vector<int>& members = request.members;
   return !request.key.empty() && request.key.size() <= kMaxKeyBytes && request.group.size() <= kMaxKeyBytes &&
-         request.quorum <= Quorum::join && !members.empty() && members.front() >= 0 && members.back() < num_ranks &&
+         request.reason.size() <= kMaxReasonBytes && request.quorum <= Quorum::join && !members.empty() &&
+         members.front() >= 0 && members.back() < num_ranks &&
          std::ranges::adjacent_find(members, std::greater_equal<>{}) == members.end() &&
          std::ranges::binary_search(members, rank);
 }
@@ -136,7 +139,8 @@ bool Assemblies::attend(int rank, AssemblyRequest request) {
   }
   if (assembly.parts.empty() && assembly.quorum == Quorum::majority) {
     for (const int member : members) {
-      if (member != rank && present_[static_cast<std::size_t>(member)]) calls_.push_back({member, rank, key});
+      if (member != rank && present_[static_cast<std::size_t>(member)])
+        calls_.push_back({member, {key, rank, request.reason}});
     }
   }
   assembly.parts[rank] = std::move(request);
@@ -178,7 +182,7 @@ void Assemblies::remove(int rank) {
     if (!std::ranges::binary_search(assembly.members, rank)) continue;
     assembly.parts.erase(rank);
     if (assembly.parts.empty()) {
-      if (assembly.decided.empty()) assemblies_.erase(current);
+      if (!may_have_late_members(assembly)) assemblies_.erase(current);
     } else {
       close_if_complete(current->first, assembly);
     }
@@ -229,6 +233,14 @@ void Assemblies::close(const std::string& key, Assembly& assembly) {
   }
   assembly.decided = attendance->ranks;
   assembly.parts.clear();
+  if (!may_have_late_members(assembly)) assemblies_.erase(std::string(key));
+}
+
+// Of a majority that has closed: they are told that they are masked.
+bool Assemblies::may_have_late_members(const Assembly& assembly) const {
+  return !assembly.decided.empty() && std::ranges::any_of(assembly.members, [&](int member) {
+    return present_[static_cast<std::size_t>(member)] && !std::ranges::binary_search(assembly.decided, member);
+  });
 }
 
 void Assemblies::fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text) {
@@ -258,6 +270,7 @@ std::string encode(const AssemblyRequest& request) {
   for (const int member : request.members) to.number(static_cast<std::int32_t>(member));
   to.number(static_cast<std::uint8_t>(request.quorum));
   to.text(request.group);
+  to.text(request.reason);
   to.block(request.block);
   return to.take();
 }
@@ -271,6 +284,7 @@ std::optional<AssemblyRequest> decode_request(std::string_view bytes) {
   }
   request.quorum = static_cast<Quorum>(from.number<std::uint8_t>());
   request.group = from.text();
+  request.reason = from.text();
   request.block = from.block();
   if (!from.whole()) return std::nullopt;
   return request;
@@ -305,6 +319,24 @@ std::optional<AssemblyAnswer> decode_answer(std::string_view bytes) {
   if (!from.whole()) return std::nullopt;
   answer.attendance = std::move(attendance);
   return answer;
+}
+
+std::string encode(const AssemblyCall& call) {
+  Writer to;
+  to.text(call.key);
+  to.number(static_cast<std::int32_t>(call.by));
+  to.text(call.reason);
+  return to.take();
+}
+
+std::optional<AssemblyCall> decode_call(std::string_view bytes) {
+  Reader from(bytes);
+  AssemblyCall call;
+  call.key = from.text();
+  call.by = from.number<std::int32_t>();
+  call.reason = from.text();
+  if (!from.whole()) return std::nullopt;
+  return call;
 }
 
 // What a bootstrap without assemblies says of them.

@@ -32,6 +32,8 @@ enum class Quorum : std::uint8_t {
   return 2 * present > members || (2 * present == members && with_lowest);
 }
 
+inline constexpr std::size_t kMaxReasonBytes = 512;
+
 /// What a rank brings to an assembly.
 struct AssemblyRequest {
   std::string purpose;       // of the call, for this rank's errors
@@ -39,6 +41,7 @@ struct AssemblyRequest {
   std::vector<int> members;  // ascending, equal on all who meet; this rank is one of them
   Quorum quorum = Quorum::all;
   std::string group = {};             // majority, join: whose
+  std::string reason = {};            // majority: of its first rank, for the others; at most kMaxReasonBytes
   std::vector<std::byte> block;       // sizes may differ
   std::shared_ptr<void> object = {};  // between ranks of one process only
 };
@@ -58,20 +61,33 @@ struct AssemblyAnswer {
   std::shared_ptr<const Attendance> attendance;  // if ok
 };
 
-/// What Bootstrap::call_flag hands out. Under the lock of whoever has it.
+/// What a member hears of a majority assembly that it has not come to.
+struct AssemblyCall {
+  std::string key;
+  int by = 0;  // who came first
+  std::string reason;
+
+  /// For an error of the rank that is called.
+  [[nodiscard]] std::string text() const;
+};
+
+/// What Bootstrap::call_flag hands out. Under the lock of whoever has it. A flag lives as long as somebody holds it;
+/// one that has been raised, until nobody can ask for it any more.
 class CallFlags {
  public:
   [[nodiscard]] std::shared_ptr<AbortFlag> of(const std::string& key) {
+    std::erase_if(flags_, [](const auto& other) { return other.second.use_count() == 1 && !other.second->raised(); });
     std::shared_ptr<AbortFlag>& flag = flags_[key];
     if (!flag) flag = std::make_shared<AbortFlag>();
     return flag;
   }
+  /// Whoever asks from now on is not told that the assembly has been called.
+  void forget(const std::string& key) { flags_.erase(key); }
+  [[nodiscard]] std::size_t size() const noexcept { return flags_.size(); }
 
  private:
   std::map<std::string, std::shared_ptr<AbortFlag>> flags_;
 };
-
-[[nodiscard]] std::string call_reason(int rank);
 
 /// Throws what the answer says, unless it is ok.
 void throw_unless_met(const AssemblyAnswer& answer, std::string_view purpose, std::chrono::nanoseconds timeout);
@@ -91,13 +107,11 @@ class Assemblies {
   void remove(int rank);
 
   [[nodiscard]] std::vector<std::pair<int, AssemblyAnswer>> take_answers() { return std::exchange(answers_, {}); }
-  /// Members that are to hear that `second` has been called (Quorum::majority), and by whom.
-  struct Call {
-    int to;
-    int by;
-    std::string key;
-  };
-  [[nodiscard]] std::vector<Call> take_calls() { return std::exchange(calls_, {}); }
+  /// Those that wait for somebody, and those that have closed without a rank that may still come.
+  [[nodiscard]] std::size_t size() const noexcept { return assemblies_.size(); }
+  [[nodiscard]] bool knows(const std::string& key) const { return assemblies_.contains(key); }
+  /// The members that are to hear of a call.
+  [[nodiscard]] std::vector<std::pair<int, AssemblyCall>> take_calls() { return std::exchange(calls_, {}); }
 
  private:
   struct Assembly {
@@ -112,6 +126,7 @@ class Assemblies {
   void close(const std::string& key, Assembly& assembly);
   void fail(const std::string& key, const Assembly& assembly, ErrorCode code, const std::string& text);
   [[nodiscard]] bool has_majority(const Assembly& assembly) const;
+  [[nodiscard]] bool may_have_late_members(const Assembly& assembly) const;
   [[nodiscard]] static bool is_valid(const AssemblyRequest& request, int rank, int num_ranks);
   [[nodiscard]] std::string missing(const Assembly& assembly) const;
 
@@ -119,13 +134,15 @@ class Assemblies {
   std::map<std::string, Assembly> assemblies_;
   std::map<std::string, std::map<int, AssemblyRequest>> joiners_;  // by group and rank
   std::vector<std::pair<int, AssemblyAnswer>> answers_;
-  std::vector<Call> calls_;
+  std::vector<std::pair<int, AssemblyCall>> calls_;
 };
 
-/// Requests (without purposes and objects) and answers as they travel. Decoding fails for bytes that are none.
+/// Requests (without purposes and objects), answers and calls as they travel. Decoding fails for bytes that are none.
 [[nodiscard]] std::string encode(const AssemblyRequest& request);
 [[nodiscard]] std::string encode(const AssemblyAnswer& answer);
+[[nodiscard]] std::string encode(const AssemblyCall& call);
 [[nodiscard]] std::optional<AssemblyRequest> decode_request(std::string_view bytes);
 [[nodiscard]] std::optional<AssemblyAnswer> decode_answer(std::string_view bytes);
+[[nodiscard]] std::optional<AssemblyCall> decode_call(std::string_view bytes);
 
 }  // namespace railyard::bootstrap

@@ -54,7 +54,7 @@ class Bootstrap {
   [[nodiscard]] virtual const std::shared_ptr<AbortFlag>& survivor_flag() const noexcept { return abort_flag(); }
   /// Raised when that rank's process has gone; null where ranks are threads, which do not go alone.
   [[nodiscard]] virtual std::shared_ptr<AbortFlag> departure_flag(int rank);
-  /// Raised when some rank has come to the Quorum::majority assembly of this key.
+  /// Raised when some rank has come to the Quorum::majority assembly of this key. To be held as long as it is watched.
   [[nodiscard]] virtual std::shared_ptr<AbortFlag> call_flag(const std::string& key);
 };
 

@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -32,6 +33,7 @@ namespace {
 
 constexpr int kBacklog = 4096;
 constexpr auto kVerdictTimeout = std::chrono::seconds(1);  // for a rank that hits its deadline and says so
+constexpr auto kSendPause = std::chrono::milliseconds(1);  // before a message that found no room is tried again
 
 using Token = std::array<std::uint64_t, 2>;
 
@@ -55,6 +57,10 @@ struct Label {
 struct Verdict {
   std::int32_t code = static_cast<std::int32_t>(ErrorCode::ok);
   std::array<char, 252> text{};
+
+  [[nodiscard]] bool failed() const { return code != static_cast<std::int32_t>(ErrorCode::ok); }
+  // It has waited for one that says more.
+  [[nodiscard]] bool timed_out() const { return code == static_cast<std::int32_t>(ErrorCode::timeout); }
 };
 
 std::string text_of(int error) { return std::generic_category().message(error); }
@@ -81,14 +87,13 @@ std::pair<sockaddr_un, socklen_t> address_of(const Token& name) {
   return {address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size())};
 }
 
-FileDescriptor open_socket() {
-  FileDescriptor socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no Unix socket: {}", text_of(errno)));
-  return socket;
+FileDescriptor make_socket() {
+  return FileDescriptor(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 }
 
 FileDescriptor listen_as(const Token& name) {
-  FileDescriptor socket = open_socket();
+  FileDescriptor socket = make_socket();
+  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no Unix socket: {}", text_of(errno)));
   const auto [address, bytes] = address_of(name);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
       ::listen(socket.get(), kBacklog) != 0) {
@@ -103,11 +108,16 @@ union Control {
   char bytes[CMSG_SPACE(sizeof(int) * kMaxDescriptorsPerRank)];
 };
 
-// Zero, or the errno. Waits for nothing: the message lies in the receiver's queue when this returns.
-int send_to(const Card& to, const Label& label, std::span<const int> descriptors) {
-  const FileDescriptor socket = open_socket();
-  const auto [address, bytes] = address_of(to.name);
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0) return errno;
+// Zero, or the errno. Waits for nothing: the message lies in the receiver's queue when this returns zero. `socket` is
+// made and connected if it is not, and stays so if the message found no room.
+int send_to(FileDescriptor& socket, const Card& to, const Label& label, std::span<const int> descriptors) {
+  if (!socket.valid()) {
+    FileDescriptor made = make_socket();
+    if (!made.valid()) return errno;
+    const auto [address, bytes] = address_of(to.name);
+    if (::connect(made.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0) return errno;
+    socket = std::move(made);
+  }
   Control control{};
   iovec data{.iov_base = const_cast<Label*>(&label), .iov_len = sizeof(label)};
   msghdr message{};
@@ -123,6 +133,18 @@ int send_to(const Card& to, const Label& label, std::span<const int> descriptors
     std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
   }
   return ::sendmsg(socket.get(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof(label)) ? 0 : errno;
+}
+
+// The receiver has too many connections that it has not taken, or the user's processes have as many descriptors on
+// their way as one may open (unix(7), ETOOMANYREFS): there is room once somebody has received some.
+bool finds_no_room(int error) { return error == EAGAIN || error == ETOOMANYREFS; }
+
+bool no_descriptor_left(int error) { return error == EMFILE || error == ENFILE; }
+
+std::string open_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "unlimited";
+  return diagnostics::format("{}", limit.rlim_cur);
 }
 
 enum class Receipt : std::uint8_t { nothing_yet, label, stranger };
@@ -160,53 +182,72 @@ class Exchange {
         listener_(std::move(listener)),
         received_(cards_.size()) {}
 
-  Verdict send(std::span<const int> mine) const {
-    for (std::size_t to = 0; to < cards_.size(); ++to) {
-      if (static_cast<int>(to) == rank_) continue;
-      const Label label{.secret = cards_[to].secret, .rank = rank_, .count = static_cast<std::int32_t>(mine.size())};
-      if (const int error = send_to(cards_[to], label, mine); error != 0) {
-        return failure(ErrorCode::out_of_memory,
-                       diagnostics::format("rank {} cannot hand its descriptors to rank {}: {}", named(rank_),
-                                           named(static_cast<int>(to)), text_of(error)));
-      }
-    }
-    return {};
-  }
-
-  // Until everyone's have come, `deadline`, or something can be read from `cancel`.
-  Verdict receive(std::span<const int> mine, Clock::time_point deadline, int cancel) {
-    if (!duplicate(mine)) return too_many();
+  // Sends and receives until everyone's have come, `deadline`, or something can be read from `cancel`. Both at once:
+  // what is under way takes room that others wait for.
+  Verdict run(std::span<const int> mine, Clock::time_point deadline, int cancel) {
+    Verdict verdict = send(mine);
+    if (!verdict.failed() && !duplicate(mine)) return too_many();
+    const std::size_t others = cards_.size() - 1;
     std::vector<bool> has_come(cards_.size(), false);
     has_come[static_cast<std::size_t>(rank_)] = true;
     std::vector<FileDescriptor> waiting;  // connections that have not said anything
-    while (std::ranges::find(has_come, false) != has_come.end()) {
+    while (!verdict.failed() && (sent_ < others || std::ranges::find(has_come, false) != has_come.end())) {
       std::vector<pollfd> events{{.fd = cancel, .events = POLLIN, .revents = 0},
                                  {.fd = listener_.get(), .events = POLLIN, .revents = 0}};
       for (const FileDescriptor& socket : waiting)
         events.push_back({.fd = socket.get(), .events = POLLIN, .revents = 0});
-      const int ready = ::poll(events.data(), events.size(), poll_timeout_ms(deadline));
+      const Clock::time_point wake = sent_ == others ? deadline : std::min(deadline, Clock::now() + kSendPause);
+      const int ready = ::poll(events.data(), events.size(), poll_timeout_ms(wake));
       if (events[0].revents != 0) return {};  // the next collective says why
-      if (ready <= 0 && Clock::now() >= deadline) {
-        std::vector<int> missing;
-        for (std::size_t rank = 0; rank < has_come.size(); ++rank) {
-          if (!has_come[rank]) missing.push_back(named(static_cast<int>(rank)));
-        }
-        return failure(ErrorCode::timeout, diagnostics::format("descriptors of ranks {} did not reach rank {} in time",
-                                                               fmt::join(missing, ", "), named(rank_)));
-      }
+      if (ready <= 0 && Clock::now() >= deadline) return late(has_come, mine.size());
       FileDescriptor next(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (!next.valid() && (errno == EMFILE || errno == ENFILE)) return too_many();
+      if (!next.valid() && no_descriptor_left(errno)) return too_many();
       if (next.valid()) waiting.push_back(std::move(next));
       bool fits = true;
       std::erase_if(waiting, [&](const FileDescriptor& socket) { return take(socket.get(), has_come, fits); });
       if (!fits) return too_many();
+      verdict = send(mine);
     }
-    return {};
+    return verdict;
   }
 
   std::vector<std::vector<FileDescriptor>> take_received() { return std::move(received_); }
 
  private:
+  // To those who have not got this rank's, as far as there is room. Everyone begins with the next rank: no listener has
+  // all at its door.
+  Verdict send(std::span<const int> mine) {
+    for (; sent_ + 1 < cards_.size(); ++sent_) {
+      const std::size_t to = (static_cast<std::size_t>(rank_) + sent_ + 1) % cards_.size();
+      const Label label{.secret = cards_[to].secret, .rank = rank_, .count = static_cast<std::int32_t>(mine.size())};
+      send_error_ = send_to(connection_, cards_[to], label, mine);
+      if (finds_no_room(send_error_)) return {};
+      connection_.reset();
+      if (no_descriptor_left(send_error_)) return too_many();
+      if (send_error_ == 0) continue;
+      return failure(ErrorCode::out_of_memory,
+                     diagnostics::format("rank {} cannot hand its descriptors to rank {}: {}", named(rank_),
+                                         named(static_cast<int>(to)), text_of(send_error_)));
+    }
+    return {};
+  }
+
+  [[nodiscard]] Verdict late(const std::vector<bool>& has_come, std::size_t count) const {
+    if (sent_ + 1 < cards_.size()) {
+      return failure(
+          ErrorCode::out_of_memory,
+          diagnostics::format("{} descriptors of rank {} found no room on their way to {} ranks: {}; a user "
+                              "may have {} under way (RLIMIT_NOFILE)",
+                              count, named(rank_), cards_.size() - 1 - sent_, text_of(send_error_), open_file_limit()));
+    }
+    std::vector<int> missing;
+    for (std::size_t rank = 0; rank < has_come.size(); ++rank) {
+      if (!has_come[rank]) missing.push_back(named(static_cast<int>(rank)));
+    }
+    return failure(ErrorCode::timeout, diagnostics::format("descriptors of ranks {} did not reach rank {} in time",
+                                                           fmt::join(missing, ", "), named(rank_)));
+  }
+
   bool duplicate(std::span<const int> mine) {
     for (const int descriptor : mine) {
       FileDescriptor copy(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
@@ -243,6 +284,9 @@ class Exchange {
   const std::vector<Card> cards_;
   const FileDescriptor listener_;
   std::vector<std::vector<FileDescriptor>> received_;
+  std::size_t sent_ = 0;       // to how many ranks behind this one
+  FileDescriptor connection_;  // to the next of them, if a message found no room
+  int send_error_ = 0;         // errno of the last message
 };
 
 void validate(std::span<const int> mine, std::string_view purpose) {
@@ -293,18 +337,15 @@ std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstr
   const auto cancel = std::make_shared<FileDescriptor>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const auto watch = bootstrap.abort_flag()->watch([cancel] { ::eventfd_write(cancel->get(), 1); });
   Exchange exchange(bootstrap, std::move(cards), std::move(listener));
-  Verdict verdict = exchange.send(mine);
-  if (verdict.code == static_cast<std::int32_t>(ErrorCode::ok)) {
-    verdict = exchange.receive(mine, deadline, cancel->get());
-  }
+  const Verdict verdict = exchange.run(mine, deadline, cancel->get());
   std::vector<Verdict> verdicts(static_cast<std::size_t>(bootstrap.size()));
   bootstrap.all_gather(&verdict, verdicts.data(), sizeof(verdict), diagnostics::format("{}: received", purpose),
                        std::max<std::chrono::nanoseconds>(deadline - Clock::now(), kVerdictTimeout));
-  for (const Verdict& other : verdicts) {
-    if (other.code != static_cast<std::int32_t>(ErrorCode::ok)) {
-      static_cast<void>(exchange.take_received());  // closed: this process may have none left
-      throw Error(static_cast<ErrorCode>(other.code), diagnostics::format("{}: {}", purpose, other.text.data()));
-    }
+  auto told = std::ranges::find_if(verdicts, [](const Verdict& other) { return other.failed() && !other.timed_out(); });
+  if (told == verdicts.end()) told = std::ranges::find_if(verdicts, &Verdict::failed);
+  if (told != verdicts.end()) {
+    static_cast<void>(exchange.take_received());  // closed: this process may have none left
+    throw Error(static_cast<ErrorCode>(told->code), diagnostics::format("{}: {}", purpose, told->text.data()));
   }
   return exchange.take_received();
 }

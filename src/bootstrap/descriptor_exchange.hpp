@@ -25,7 +25,8 @@ inline constexpr int kMaxDescriptorsPerRank = 250;  // the kernel takes 253 in o
 /// everyone's; what fails on one rank after all have arrived fails on all. Errors as `Bootstrap::all_gather`, and
 ///   RY-UNSUPPORTED       names a rank of another machine or network namespace (all ranks throw, nothing is sent)
 ///   RY-INVALID-ARGUMENT  more than kMaxDescriptorsPerRank, or not a descriptor
-///   RY-OUT-OF-MEMORY     names a rank that may not open so many
+///   RY-OUT-OF-MEMORY     names a rank that may not open so many, or whose found no room on their way until the
+///                        deadline: processes of a user may have as many under way as one may open, unless privileged
 /// `machine` is what is compared.
 [[nodiscard]] std::vector<std::vector<FileDescriptor>> exchange_descriptors(
     Bootstrap& bootstrap, std::span<const int> mine, std::string_view purpose, std::chrono::nanoseconds timeout,

@@ -28,7 +28,8 @@
 namespace railyard::bootstrap {
 namespace {
 
-constexpr auto kAnswerTimeout = std::chrono::seconds(10);  // for the answer to a contribution that is taken back
+// For the answer to a part that is taken back. Also after a cancel: an assembly may have closed with this rank.
+constexpr auto kAnswerTimeout = std::chrono::seconds(1);
 constexpr auto kFarewellTimeout = std::chrono::seconds(1);
 constexpr std::size_t kMaxSecretBytes = 256;
 
@@ -152,6 +153,7 @@ class TcpBootstrap final : public Bootstrap {
     }
     const std::optional<AssemblyAnswer> answer = std::move(place);
     assembled_.erase(request.key);
+    if (request.quorum == Quorum::majority) calls_.forget(request.key);
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
     if (!answer || answer->code != ErrorCode::ok) {
@@ -278,7 +280,9 @@ class TcpBootstrap final : public Bootstrap {
           note_departure(message.header.rank);
           break;
         case MessageKind::called:
-          call_flag(std::string(message.text()))->raise(call_reason(message.header.rank));
+          if (const std::optional<AssemblyCall> call = decode_call(message.text())) {
+            call_flag(call->key)->raise(call->text());
+          }
           break;
         default:
           if (!take_reply(message)) return false;

@@ -32,10 +32,10 @@ struct TcpRendezvous {
 /// others.
 ///
 /// The result's collectives are for small blocks: what one rank brings is at most 64 MiB, and all of it passes through
-/// rank 0. A timed-out call waits for rank 0's word that this rank's part is taken back; should that not come within a
-/// further ten seconds the world is aborted here. When a rank's process ends without destroying its object, all ranks'
-/// flags are raised with "rank N: its process has gone"; the assemblies of those who are left go on, unless it was rank
-/// 0. A rank that destroys its object leaves in order: no flag is
+/// rank 0. A call that times out, or is cancelled, waits for rank 0's word that this rank's part is taken back. Should
+/// that not come within a second, rank 0's process stands still, and the world is aborted here. When a rank's process
+/// ends without destroying its object, all ranks' flags are raised with "rank N: its process has gone"; the assemblies
+/// of those who are left go on, unless it was rank 0. A rank that destroys its object leaves in order: no flag is
 /// raised, but collectives that are pending then, and later ones, end with RY-ABORTED "rank N has left"; once rank 0
 /// has left, aborts and deaths are no longer passed on. An abort's reason names the rank that called it.
 /// Nothing is encrypted: the secret keeps jobs apart, and whoever can read the network can take the place of a rank.

@@ -18,7 +18,6 @@
 namespace railyard::bootstrap {
 namespace {
 
-constexpr auto kHelloTimeout = std::chrono::seconds(10);       // then a connection without a rank is closed
 constexpr auto kAcceptPause = std::chrono::milliseconds(200);  // after the process ran out of descriptors
 constexpr auto kFarewellTimeout = std::chrono::seconds(5);     // in which no rank takes anything more
 constexpr std::size_t kMaxStrangers = 256;                     // beside the ranks; more have to wait
@@ -45,10 +44,11 @@ bool equal_in_constant_time(std::string_view one, std::string_view other) {
 }  // namespace
 
 TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> log, FileDescriptor listener,
-               FileDescriptor own_end)
+               FileDescriptor own_end, std::chrono::nanoseconds hello_timeout)
     : size_(size),
       is_of_rank_0_(own_end.valid()),
       secret_(std::move(secret)),
+      hello_timeout_(hello_timeout),
       log_(std::move(log)),
       listener_(std::move(listener)),
       ranks_(static_cast<std::size_t>(size), nullptr),
@@ -58,7 +58,7 @@ TcpHub::TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> l
   if (!is_of_rank_0_) return;
   peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(own_end), kMaxHelloBytes),
                                                .origin = "rank 0's process",
-                                               .hello_deadline = Clock::now() + kHelloTimeout,
+                                               .hello_deadline = Clock::now() + hello_timeout_,
                                                .own = true}));
 }
 
@@ -106,7 +106,7 @@ void TcpHub::accept_all() {
     }
     peers_.push_back(std::make_unique<Peer>(Peer{.connection = Connection(std::move(socket), kMaxHelloBytes),
                                                  .origin = std::move(origin),
-                                                 .hello_deadline = Clock::now() + kHelloTimeout}));
+                                                 .hello_deadline = Clock::now() + hello_timeout_}));
   }
 }
 
@@ -132,7 +132,17 @@ void TcpHub::send_out(Peer& peer) {
     // The other side reads why, and closes: closing first could take the text away from it.
     if (peer.refused && !peer.connection.has_output()) peer.connection.shut_down_output();
   }
-  if (peer.rank < 0 && Clock::now() >= peer.hello_deadline) close(peer);
+  if (peer.rank < 0 && Clock::now() >= peer.hello_deadline) close_silent(peer);
+}
+
+// Of one that was refused everything has been said.
+void TcpHub::close_silent(Peer& peer) {
+  if (!peer.closed && !peer.refused) {
+    write_log(LogLevel::warn,
+              diagnostics::format("rendezvous: closed: a connection from {} has not said within {} ms which rank it is",
+                                  peer.origin, in_milliseconds(hello_timeout_)));
+  }
+  close(peer);
 }
 
 void TcpHub::read(Peer& peer) {
@@ -309,9 +319,9 @@ void TcpHub::pass_on_assemblies() {
     Peer* const to = ranks_[static_cast<std::size_t>(rank)];
     if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::assembled, rank), encode(answer)));
   }
-  for (const Assemblies::Call& call : assemblies_.take_calls()) {
-    Peer* const to = ranks_[static_cast<std::size_t>(call.to)];
-    if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::called, call.by), call.key));
+  for (const auto& [rank, call] : assemblies_.take_calls()) {
+    Peer* const to = ranks_[static_cast<std::size_t>(rank)];
+    if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::called, call.by), encode(call)));
   }
 }
 
@@ -322,7 +332,7 @@ void TcpHub::take_hello_back(Peer& peer) {
   ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
   peer.rank = -1;
   peer.refused = true;
-  peer.hello_deadline = Clock::now() + kHelloTimeout;
+  peer.hello_deadline = Clock::now() + hello_timeout_;
 }
 
 void TcpHub::close(Peer& peer) {

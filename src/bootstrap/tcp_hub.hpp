@@ -8,6 +8,7 @@
 #include "bootstrap/tcp_connection.hpp"
 #include "diagnostics/log.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -25,9 +26,10 @@ namespace railyard::bootstrap {
 class TcpHub {
  public:
   /// `own_end`: the other end is rank 0's; invalid: rank 0 connects like all others. `listener`: where they connect;
-  /// may be invalid if nobody does. Who does not know the `secret` is refused.
+  /// may be invalid if nobody does. Who does not know the `secret` is refused; who has not said within `hello_timeout`
+  /// which rank it is, is closed, and logged.
   TcpHub(int size, std::string secret, std::shared_ptr<diagnostics::Log> log, FileDescriptor listener,
-         FileDescriptor own_end);
+         FileDescriptor own_end, std::chrono::nanoseconds hello_timeout = std::chrono::seconds(10));
 
   /// Returns when rank 0 has left or closed its end; without such an end, when all ranks have met and left or gone.
   /// Sleeps in poll() when nothing happens.
@@ -73,6 +75,7 @@ class TcpHub {
   void put_off(Peer& peer);
   void complete();
   void close(Peer& peer);
+  void close_silent(Peer& peer);
   void end(int rank, std::string_view reason);
   void broadcast(const Packet& packet, const Peer* except);
   void say_farewell();
@@ -81,6 +84,7 @@ class TcpHub {
   const int size_;
   const bool is_of_rank_0_;
   const std::string secret_;
+  const std::chrono::nanoseconds hello_timeout_;
   const std::shared_ptr<diagnostics::Log> log_;  // or null
   FileDescriptor listener_;
   Clock::time_point accept_after_{};

@@ -68,6 +68,13 @@ bool is_loopback(const sockaddr* address) {
          IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
 }
 
+// The machine's own name does not, whatever it resolves to here: Debian gives it 127.0.1.1.
+bool means_this_machine_alone(const std::string& address) {
+  std::string failure;
+  const Addresses number = resolve(address, 0, AI_NUMERICHOST, failure);
+  return address == "localhost" || (number && is_loopback(number->ai_addr));
+}
+
 // A connection attempt to a free port of this machine may be given that port itself and meet itself.
 bool is_connected_to_itself(int socket) {
   sockaddr_storage own{};
@@ -115,7 +122,7 @@ int try_connect(int socket, const addrinfo& to, Clock::time_point deadline) {
 FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::time_point deadline) {
   std::string failure;
   Addresses addresses = resolve(address, port, 0, failure);
-  if (addresses && !is_loopback(addresses->ai_addr)) addresses = resolve("", port, AI_PASSIVE, failure);
+  if (addresses && !means_this_machine_alone(address)) addresses = resolve("", port, AI_PASSIVE, failure);
   int error = 0;
   const Clock::time_point end = std::min(deadline, Clock::now() + kPortRetry);
   while (addresses) {

@@ -11,9 +11,10 @@
 
 namespace railyard::bootstrap {
 
-/// Listens at `port`: on the interface of `address` alone if that is a loopback address, else on all of them (rank 0's
-/// own name often resolves to something that others cannot reach). A port in use is tried again for a second, or until
-/// `deadline`. Port 0: one that is free. RY-INVALID-ARGUMENT says why it cannot.
+/// Listens at `port`: on the interface of `address` alone if that is the number of a loopback address, or localhost,
+/// else on all of them (rank 0's own name often resolves to something that others cannot reach, a loopback address
+/// too). A port in use is tried again for a second, or until `deadline`. Port 0: one that is free. RY-INVALID-ARGUMENT
+/// says why it cannot.
 [[nodiscard]] FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::time_point deadline);
 
 /// The port of a socket that listens.

@@ -91,6 +91,7 @@ class Hub {
     }
     const AssemblyAnswer mine = std::move(*answer);
     answers_.erase({rank, key});
+    if (!assemblies_.knows(key)) calls_.forget(key);
     lock.unlock();
     // Where the assembly has closed with this rank, it must know.
     if (mine.code != ErrorCode::ok) throw_if_aborted(purpose);
@@ -132,11 +133,12 @@ class Hub {
       answers_[{rank, key}] = std::move(answer);
     }
     changed_.notify_all();
-    const std::vector<Assemblies::Call> calls = assemblies_.take_calls();
+    const auto calls = assemblies_.take_calls();
     if (calls.empty()) return;
-    const std::shared_ptr<AbortFlag> called = calls_.of(calls.front().key);
+    const AssemblyCall& call = calls.front().second;
+    const std::shared_ptr<AbortFlag> called = calls_.of(call.key);
     lock.unlock();
-    called->raise(call_reason(calls.front().by));
+    called->raise(call.text());
     lock.lock();
   }
 

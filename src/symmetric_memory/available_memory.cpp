@@ -15,6 +15,7 @@ namespace railyard::symmetric_memory {
 namespace {
 
 constexpr std::size_t kUnlimited = std::numeric_limits<std::size_t>::max();
+constexpr std::size_t kMostStep = std::size_t{64} << 20;
 
 // The number that `text` begins with; nothing for "max", and for what has no number that fits.
 std::optional<std::size_t> number_of(std::string_view text) {
@@ -91,6 +92,11 @@ std::size_t available_memory(const std::filesystem::path& root) {
     }
   }
   return available;
+}
+
+std::size_t next_step(std::size_t wanted, std::size_t available) noexcept {
+  const std::size_t share = std::min(kMostStep, available / kMostTakers);
+  return std::min(wanted, share / kLeastStep * kLeastStep);
 }
 
 }  // namespace railyard::symmetric_memory

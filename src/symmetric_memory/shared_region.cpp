@@ -21,8 +21,6 @@
 namespace railyard::symmetric_memory {
 namespace {
 
-constexpr std::size_t kStep = std::size_t{64} << 20;  // pages taken between two looks at what is left
-
 bootstrap::FileDescriptor make_file() {
   bootstrap::FileDescriptor file(::memfd_create("railyard-heap", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file.valid() || ::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK) != 0) {
@@ -74,21 +72,26 @@ void SharedRegion::commit(std::size_t bytes) {
   bytes = std::min(bytes, limit());
   const std::size_t wanted = bytes - std::min(committed_, bytes);
   const auto refuse = [&](std::string_view reason) {
-    throw Error(ErrorCode::out_of_memory,
-                diagnostics::format("the system refused {} bytes for a heap of {}: {}; {} bytes are available", wanted,
-                                    bytes, reason, available_memory()));
+    throw Error(
+        ErrorCode::out_of_memory,
+        diagnostics::format("the system refused {} bytes for a heap of {}: {}; {} bytes are available, of which {} "
+                            "stay free for others",
+                            wanted, bytes, reason, available_memory(), kMargin));
   };
   if (wanted == 0) return;
   if (bytes > largest_file()) refuse(diagnostics::format("files may have {} bytes (ulimit -f)", largest_file()));
-  if (wanted > available_memory()) refuse("not enough memory");
-  for (std::size_t begin = committed_; begin < bytes; begin += kStep) {
-    const std::size_t step = std::min(kStep, bytes - begin);
-    // Other processes take memory too.
-    const int error = step > available_memory() ? ENOMEM : take_pages(file_.get(), begin, step);
-    if (error == 0) continue;
-    ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(committed_),
-                static_cast<off_t>(begin - committed_));
-    refuse(std::strerror(error));
+  if (const std::size_t available = available_memory(); wanted > available - std::min(available, kMargin)) {
+    refuse("not enough memory");
+  }
+  for (std::size_t begin = committed_; begin < bytes;) {
+    // Other processes take memory too, other ranks' at the same time.
+    const std::size_t step = next_step(bytes - begin, available_memory());
+    if (const int error = step == 0 ? ENOMEM : take_pages(file_.get(), begin, step); error != 0) {
+      ::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(committed_),
+                  static_cast<off_t>(begin - committed_));
+      refuse(std::strerror(error));
+    }
+    begin += step;
   }
   committed_ = std::max(committed_, bytes);
 }

@@ -36,8 +36,9 @@ class SharedRegion final : public MemoryRegion {
   /// Reserves `limit` bytes of address space. Throws RY-OUT-OF-MEMORY with the bytes asked.
   explicit SharedRegion(std::size_t limit);
 
-  /// Refused with the bytes asked and available before the system would have to end a process for them: also above the
-  /// limit of a file's size (RLIMIT_FSIZE).
+  /// Refused with the bytes asked and available before the system would have to end a process for them, also where up
+  /// to kMostTakers processes commit at once (available_memory.hpp); and above the limit of a file's size
+  /// (RLIMIT_FSIZE).
   void commit(std::size_t bytes) override;
   /// The file, up to its limit: what is committed later needs no sharing.
   [[nodiscard]] std::vector<SharedPart> share() const override;

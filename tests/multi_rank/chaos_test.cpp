@@ -26,6 +26,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace railyard::multi_rank {
@@ -48,14 +49,15 @@ constexpr std::uint64_t kCases = 100;
 #endif
 
 enum class Fault : std::uint8_t {
-  killed,        // SIGKILL
-  stopped,       // SIGSTOP, resumed after the others have given up
-  exits,         // _exit(0), without a word
-  throws,        // its function ends with an exception
-  other_config,  // its group has other options
-  wrong_ids,     // ids beyond the experts: a status, no failure
+  killed,         // SIGKILL
+  stopped,        // SIGSTOP, resumed after the others have given up
+  exits,          // _exit(0), without a word
+  throws,         // its function ends with an exception
+  other_config,   // its group has other options
+  wrong_ids,      // ids beyond the experts: a status, no failure
+  no_rendezvous,  // SIGKILL to the process in which all have met: the world is over, the ranks live
 };
-constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids"};
+constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids", "no_rendezvous"};
 constexpr std::array kStages{Stage::slot,  Stage::exchange, Stage::write,  Stage::arrival,
                              Stage::place, Stage::pull,     Stage::readers};
 
@@ -64,13 +66,13 @@ struct Case {
     ranks = 2 + static_cast<int>(random.below(4));
     victim = static_cast<int>(random.below(ranks));
     fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::exits, Fault::throws,
-                           Fault::throws, Fault::stopped, Fault::other_config, Fault::wrong_ids});
+                           Fault::throws, Fault::stopped, Fault::other_config, Fault::wrong_ids, Fault::no_rendezvous});
     stage = kStages[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(kStages.size())))];
     before = static_cast<int>(random.below(4));
     mode = random.chance(50) ? Mode::throughput : Mode::low_latency;
     if (mode == Mode::throughput && stage == Stage::place) stage = Stage::pull;  // it is not entered
     layout = static_cast<Layout>(random.below(3));
-    if (random.chance(40)) meeting = ProcessWorld::Meeting::external;
+    if (random.chance(40) || fault == Fault::no_rendezvous) meeting = ProcessWorld::Meeting::external;
     text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
            " " + kFaultNames[static_cast<std::size_t>(fault)] + " after " + std::to_string(before) +
            " rounds at stage " + std::string(name(stage)) + ", " + std::string(railyard::name(mode)) + ", " +
@@ -101,6 +103,7 @@ struct Shared {
   std::atomic<std::int64_t> fault_ns{0};
   std::atomic<std::int64_t> slowest_ns{0};
   std::atomic<std::int64_t> recovered_ns{0};
+  std::atomic<pid_t> rendezvous{0};  // once it is known
 
   static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
     for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
@@ -134,6 +137,11 @@ struct Waits {
 
 std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 
+void end_rendezvous(const Shared& shared) {
+  while (shared.rendezvous.load() == 0) std::this_thread::yield();
+  if (::kill(shared.rendezvous.load(), SIGKILL) != 0) throw std::runtime_error("the rendezvous was not there");
+}
+
 [[noreturn]] void leave_mid_operation() { throw std::runtime_error("a bug"); }
 
 void commit(Fault fault, Shared& shared) {
@@ -149,6 +157,9 @@ void commit(Fault fault, Shared& shared) {
       ::_exit(0);
     case Fault::throws:
       leave_mid_operation();
+    case Fault::no_rendezvous:
+      end_rendezvous(shared);
+      break;
     case Fault::other_config:
     case Fault::wrong_ids:
       break;
@@ -156,10 +167,11 @@ void commit(Fault fault, Shared& shared) {
 }
 
 /// What a survivor may be told: by the protocol's deadline, by the rendezvous that a process has gone, or by another
-/// survivor whose deadline has passed.
+/// survivor whose deadline has passed; where the rendezvous has gone, that.
 bool is_clear(const Error& error, const Case& chaos) {
   const std::string text = error.what();
-  if (text.find("calls the group's ranks to recover") != text.npos) return chaos.others_go_on();
+  if (chaos.fault == Fault::no_rendezvous) return text.find("the rendezvous: its process has gone") != text.npos;
+  if (text.find("calls the group's ranks to recover") != text.npos && !chaos.others_go_on()) return false;
   const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
                     error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
   return code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos;
@@ -184,7 +196,11 @@ class ChaosRank {
   void run_until_lost(Group& group, const PlainRound& plain);
   void check_told(const Error& error) const;
   void go_on(Group& group, const PlainRound& left);
+  void expect_no_world(Group& group);
+  [[nodiscard]] bool may_go_unnoticed(int round) const;
+  /// Whether the fault is this rank's.
   [[nodiscard]] bool is_victim() const { return rank_.index() == chaos_.victim; }
+  [[nodiscard]] bool is_survivor() const { return !is_victim() || chaos_.fault == Fault::no_rendezvous; }
 
   Rank& rank_;
   const Case& chaos_;
@@ -211,6 +227,7 @@ void ChaosRank::run(const PlainRound& plain, const PlainRound& left) {
       check_told(error);
     }
     if (chaos_.others_go_on()) go_on(group, left);
+    if (chaos_.fault == Fault::no_rendezvous) expect_no_world(group);
   } catch (const Error& error) {
     check_told(error);
   }
@@ -228,12 +245,19 @@ void ChaosRank::run_until_lost(Group& group, const PlainRound& plain) {
   if (chaos_.fault == Fault::stopped) group.set_timeout(kDeadline);
   armed_ = is_victim();
   // Until the victim is needed, results are right; then it is named.
-  for (int round = 0; round < 6; ++round) round_trip(place_, group, scenario_, plain, rank_.device());
-  place_.require(chaos_.fault == Fault::wrong_ids || is_victim(), "nothing was noticed");
+  for (int round = 0; may_go_unnoticed(round); ++round) round_trip(place_, group, scenario_, plain, rank_.device());
+  place_.require(chaos_.fault == Fault::wrong_ids || !is_survivor(), "nothing was noticed");
+}
+
+/// Operations need no rendezvous: they end when the rank hears that it has gone.
+bool ChaosRank::may_go_unnoticed(int round) const {
+  if (chaos_.fault != Fault::no_rendezvous) return round < 6;
+  const std::int64_t fault_ns = shared_.fault_ns.load();
+  return fault_ns == 0 || std::chrono::nanoseconds(now_ns() - fault_ns) < kSlack;
 }
 
 void ChaosRank::check_told(const Error& error) const {
-  if (is_victim()) return;
+  if (!is_survivor()) return;
   const auto late = std::chrono::nanoseconds(now_ns() - shared_.fault_ns.load());
   Shared::raise_to(shared_.slowest_ns, late.count());
   place_.require(is_clear(error, chaos_), std::string("unclear: ") + error.what());
@@ -254,6 +278,13 @@ void ChaosRank::go_on(Group& group, const PlainRound& left) {
   }
 }
 
+/// Nobody can agree any more who goes on.
+void ChaosRank::expect_no_world(Group& group) {
+  constexpr const char* kWhy = "the rendezvous: its process has gone";
+  expect_error(place_, ErrorCode::aborted, {kWhy}, [&] { static_cast<void>(group.recover()); });
+  expect_error(place_, ErrorCode::aborted, {kWhy}, [&] { rank_.barrier(); });
+}
+
 std::string run_case(const Case& chaos, Waits& waits) {
   const Scenario scenario = plain_scenario({.ranks = chaos.ranks}, chaos.mode);
   const PlainRound plain = plain_round(scenario, 7, chaos.layout);
@@ -268,7 +299,12 @@ std::string run_case(const Case& chaos, Waits& waits) {
     ChaosRank(rank, chaos, scenario, *shared, place).run(plain, left);
   };
   ProcessWorld world(chaos.ranks, options, body, report, {}, chaos.meeting);
-  world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
+  shared->rendezvous.store(world.rendezvous());
+  if (chaos.fault == Fault::no_rendezvous) {
+    for (int rank = 0; rank < chaos.ranks; ++rank) world.require_success(rank, report);
+  } else {
+    world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
+  }
   waits.add(chaos, *shared);
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();

@@ -32,6 +32,8 @@ class ProcessWorld {
   ProcessWorld& operator=(const ProcessWorld&) = delete;
 
   [[nodiscard]] pid_t process(int rank) const { return children_[static_cast<std::size_t>(rank)].process; }
+  /// That of Meeting::external, until this is destroyed; else 0.
+  [[nodiscard]] pid_t rendezvous() const { return rendezvous_; }
   /// Returns once the rank's process has stopped, or ended.
   void wait_until_stopped(int rank) const;
   /// Waits until the rank's process has ended, adds what it reported to `report`, and returns its status (waitpid).

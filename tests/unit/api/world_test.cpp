@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs one after another in one world, and runs that cannot begin.
+// Runs one after another in one world, runs that cannot begin, and what a world logs.
+#include "diagnostics/log.hpp"
 #include "multi_rank/plain.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -16,7 +20,6 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 #endif
 
 namespace railyard::multi_rank {
@@ -49,6 +52,23 @@ TEST(World, AFailedRunEndsTheWaitsOfGroupsMadeInEarlierRuns) {
   });
   EXPECT_LT(std::chrono::steady_clock::now() - start, 30s);
   EXPECT_EQ(report.text(), "");
+}
+
+TEST(World, ALogLevelOfTheProgramTakesPrecedenceOverThatOfTheEnvironment) {
+  const auto lines_of = [](std::optional<LogLevel> level) {
+    int lines = 0;
+    World world = World::threads(1, {.log_level = level, .log = [&](LogLevel, std::string_view) { ++lines; }});
+    world.run([](Rank& rank) {
+      if (rank.log()->enabled(LogLevel::debug)) rank.log()->write(LogLevel::debug, "a line");
+    });
+    return lines;
+  };
+  EXPECT_EQ(lines_of(std::nullopt), 0) << "warn is the default";
+  EXPECT_EQ(lines_of(LogLevel::debug), 1);
+  ::setenv("RAILYARD_LOG", "debug", 1);
+  EXPECT_EQ(lines_of(std::nullopt), 1);
+  EXPECT_EQ(lines_of(LogLevel::off), 0);
+  ::unsetenv("RAILYARD_LOG");
 }
 
 TEST(World, TheLongestTimeoutIsNoImmediateOne) {

@@ -62,12 +62,17 @@ TEST(Assemblies, OfTwoDisjointPartsAtMostOneIsAMajority) {
 
 TEST(Assemblies, AMajorityWaitsForAllUntilADeadlineClosesIt) {
   Assemblies assemblies(4);
-  ASSERT_TRUE(assemblies.attend(2, request({0, 1, 2, 3}, Quorum::majority, "two")));
-  ASSERT_TRUE(assemblies.attend(1, request({0, 1, 2, 3}, Quorum::majority, "one")));
+  const auto because = [](const std::string& reason, AssemblyRequest made) {
+    made.reason = reason;
+    return made;
+  };
+  ASSERT_TRUE(assemblies.attend(2, because("rank 3 is late", request({0, 1, 2, 3}, Quorum::majority, "two"))));
+  ASSERT_TRUE(assemblies.attend(1, because("called", request({0, 1, 2, 3}, Quorum::majority, "one"))));
   std::vector<int> called;
-  for (const Assemblies::Call& call : assemblies.take_calls()) {
+  for (const auto& [rank, call] : assemblies.take_calls()) {
     EXPECT_EQ(call.by, 2);
-    called.push_back(call.to);
+    EXPECT_EQ(call.text(), "rank 2 calls the group's ranks to recover: rank 3 is late");
+    called.push_back(rank);
   }
   EXPECT_EQ(called, (Ranks{0, 1, 3}));
   ASSERT_TRUE(assemblies.attend(0, request({0, 1, 2, 3}, Quorum::majority, "zero")));
@@ -98,6 +103,34 @@ TEST(Assemblies, CloseAtOnceWhenNobodyElseMayCome) {
   ASSERT_TRUE(assemblies.attend(0, request({0, 2}, Quorum::majority, "", "next")));
   assemblies.remove(2);
   EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::ok), (Ranks{0}));
+}
+
+TEST(Assemblies, AreForgottenOnceNobodyCanAskForThem) {
+  Assemblies assemblies(3);
+  for (const int rank : {0, 1, 2}) ASSERT_TRUE(assemblies.attend(rank, request({0, 1, 2}, Quorum::majority)));
+  EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::ok), (Ranks{0, 1, 2}));
+  EXPECT_EQ(assemblies.size(), 0U) << "all were there";
+  for (const int rank : {0, 1}) ASSERT_TRUE(assemblies.attend(rank, request({0, 1, 2}, Quorum::majority, "", "next")));
+  assemblies.stop(0, "next", true);
+  EXPECT_EQ(assemblies.size(), 1U) << "rank 2 may come, and is to be told that it is masked";
+  assemblies.remove(1);
+  EXPECT_EQ(assemblies.size(), 1U);
+  assemblies.remove(2);
+  EXPECT_EQ(assemblies.size(), 0U);
+}
+
+TEST(CallFlags, LiveAsLongAsSomebodyHoldsThemOrMayAskWhetherTheyAreRaised) {
+  CallFlags flags;
+  auto held = flags.of("held");
+  static_cast<void>(flags.of("dropped"));
+  flags.of("raised")->raise("called");
+  EXPECT_EQ(flags.of("held"), held);
+  EXPECT_EQ(flags.size(), 2U);
+  EXPECT_TRUE(flags.of("raised")->raised());
+  flags.forget("raised");
+  held.reset();
+  EXPECT_FALSE(flags.of("raised")->raised());
+  EXPECT_EQ(flags.size(), 1U);
 }
 
 TEST(Assemblies, TooFewAreRefusedAndMayTryAgain) {
@@ -188,18 +221,24 @@ TEST(Assemblies, RequestsThatNoRankMakesAreRefused) {
   EXPECT_FALSE(assemblies.attend(0, request({0, 3}, Quorum::all)));
   EXPECT_FALSE(assemblies.attend(0, request({0}, Quorum::all, "", "")));
   EXPECT_FALSE(assemblies.attend(0, request({0}, static_cast<Quorum>(3))));
+  AssemblyRequest talkative = request({0}, Quorum::majority);
+  talkative.reason = std::string(kMaxReasonBytes + 1, 'x');
+  EXPECT_FALSE(assemblies.attend(0, talkative));
   ASSERT_TRUE(assemblies.attend(0, request({0, 1}, Quorum::all)));
   ASSERT_TRUE(assemblies.attend(1, request({0, 1, 2}, Quorum::all)));
   EXPECT_EQ(ranks_of(assemblies.take_answers(), ErrorCode::operation_mismatch), (Ranks{1}));
 }
 
 TEST(Assemblies, TravelAndEveryCutIsNoticed) {
-  const std::string bytes = encode(request({0, 5, 7}, Quorum::majority, "block"));
+  AssemblyRequest sent = request({0, 5, 7}, Quorum::majority, "block");
+  sent.reason = "rank 5 is late";
+  const std::string bytes = encode(sent);
   const auto read = decode_request(bytes);
   ASSERT_TRUE(read);
   EXPECT_EQ(read->key, "key");
   EXPECT_EQ(read->members, (Ranks{0, 5, 7}));
   EXPECT_EQ(read->quorum, Quorum::majority);
+  EXPECT_EQ(read->reason, "rank 5 is late");
   EXPECT_EQ(text_of(read->block), "block");
   for (std::size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_request(bytes.substr(0, size))) << size;
   EXPECT_FALSE(decode_request(bytes + "x"));
@@ -214,6 +253,12 @@ TEST(Assemblies, TravelAndEveryCutIsNoticed) {
   EXPECT_EQ(heard->attendance->ranks, (Ranks{3, 4}));
   EXPECT_EQ(heard->attendance->blocks, attendance->blocks);
   for (std::size_t size = 0; size < answer.size(); ++size) EXPECT_FALSE(decode_answer(answer.substr(0, size))) << size;
+  const std::string call = encode(AssemblyCall{"key", 7, "rank 5 is late"});
+  const auto called = decode_call(call);
+  ASSERT_TRUE(called);
+  EXPECT_EQ(called->key, "key");
+  EXPECT_EQ(called->text(), "rank 7 calls the group's ranks to recover: rank 5 is late");
+  for (std::size_t size = 0; size < call.size(); ++size) EXPECT_FALSE(decode_call(call.substr(0, size))) << size;
 }
 
 /// A world of threads, with either bootstrap.
@@ -238,12 +283,14 @@ TEST_P(EitherBootstrap, TheRestGoesOnWithoutALateRank) {
   run_either(GetParam(), 3, [&](const std::shared_ptr<Bootstrap>& self) {
     AbortFlag never;
     const auto called = self->call_flag("who goes on");
-    const auto who =
+    auto who =
         request({0, 1, 2}, Quorum::majority, std::string(1, static_cast<char>('a' + self->rank())), "who goes on");
+    who.reason = "rank 1 is late";
     if (self->rank() == 1) {
       decided.arrive_and_wait();
       EXPECT_TRUE(called->raised());
-      EXPECT_NE(called->reason().find("calls the group's ranks to recover"), std::string::npos) << called->reason();
+      EXPECT_NE(called->reason().find("calls the group's ranks to recover: rank 1 is late"), std::string::npos)
+          << called->reason();
       EXPECT_EQ(error_of([&] { static_cast<void>(self->assemble(who, 20s, never)); }),
                 "RY-MASKED: meeting: ranks 0, 2 have agreed to go on without rank 1");
       return;

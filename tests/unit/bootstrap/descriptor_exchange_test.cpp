@@ -7,12 +7,16 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <barrier>
+#include <cerrno>
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace railyard::bootstrap {
@@ -150,6 +154,116 @@ TEST(DescriptorExchange, TooFewDescriptorsLeftIsAnErrorOnAllRanks) {
     if (text == "RY-OUT-OF-MEMORY: memory: rank 1 may not open so many file descriptors (RLIMIT_NOFILE)") return 0;
     std::fprintf(stderr, "got \"%s\"\n", text.c_str());
     return 2;
+  });
+}
+
+// Of the user that tests run as who have to be unprivileged: nobody else's descriptors count with its.
+constexpr uid_t kUnprivileged = 54321;
+
+// Whether this process is unprivileged from now on, and may open `files`.
+bool drop_privileges(rlim_t files) {
+  const rlimit limit{.rlim_cur = files, .rlim_max = files};
+  return ::setrlimit(RLIMIT_NOFILE, &limit) == 0 && ::setuid(kUnprivileged) == 0;
+}
+
+// Descriptors under way to nobody, until there is room for no more.
+class UnderWay {
+ public:
+  UnderWay() {
+    auto [one, other] = make_socket_pair();
+    send_ = std::move(one);
+    receive_ = std::move(other);
+    const FileDescriptor memory = make_memory();
+    const std::vector<int> descriptors(16, memory.get());
+    alignas(cmsghdr) char control[CMSG_SPACE(16 * sizeof(int))]{};
+    char byte = 0;
+    iovec data{.iov_base = &byte, .iov_len = 1};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(16 * sizeof(int));
+    std::memcpy(CMSG_DATA(header), descriptors.data(), 16 * sizeof(int));
+    while (::sendmsg(send_.get(), &message, 0) == 1) {
+    }
+    full_ = errno == ETOOMANYREFS;
+  }
+  [[nodiscard]] bool full() const { return full_; }
+  void arrive() {
+    send_.reset();
+    receive_.reset();
+  }
+
+ private:
+  FileDescriptor send_;
+  FileDescriptor receive_;
+  bool full_ = false;
+};
+
+TEST(DescriptorExchange, WaitsForRoomWhereTheSystemLimitsWhatIsUnderWay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become a user of its own";
+  const ReservedPort port;
+  run_processes(2, [&](int rank) {
+    const auto self = make_tcp_bootstrap(port.rendezvous(rank, 2), 20s);
+    static_cast<void>(exchange_descriptors(*self, {}, "nothing", 20s));
+    if (!drop_privileges(64)) return 10;
+    UnderWay others;  // of both ranks: they are one user
+    if (!others.full()) return 11;
+    self->all_gather(nullptr, nullptr, 0, "full", 20s);
+    std::thread arrival([&] {
+      std::this_thread::sleep_for(200ms);
+      others.arrive();
+    });
+    const int wrong = share_memory(*self);
+    arrival.join();
+    return wrong;
+  });
+}
+
+TEST(DescriptorExchange, NoRoomUntilTheDeadlineIsAnErrorWithTheLimit) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become a user of its own";
+  const ReservedPort port;
+  run_processes(2, [&](int rank) {
+    const auto self = make_tcp_bootstrap(port.rendezvous(rank, 2), 20s);
+    static_cast<void>(exchange_descriptors(*self, {}, "nothing", 20s));
+    if (!drop_privileges(64)) return 10;
+    UnderWay others;
+    if (!others.full()) return 11;
+    self->all_gather(nullptr, nullptr, 0, "full", 20s);
+    const FileDescriptor memory = make_memory();
+    const std::vector<int> mine(rank == 0 ? 3 : 0, memory.get());
+    const std::string text = error_of([&] { static_cast<void>(exchange_descriptors(*self, mine, "memory", 300ms)); });
+    if (text ==
+        "RY-OUT-OF-MEMORY: memory: 3 descriptors of rank 0 found no room on their way to 1 ranks: Too many references: "
+        "cannot splice; a user may have 64 under way (RLIMIT_NOFILE)") {
+      return 0;
+    }
+    std::fprintf(stderr, "got \"%s\"\n", text.c_str());
+    return 1;
+  });
+}
+
+TEST(DescriptorExchange, ManyRanksOfAUserWhoMayHaveFewUnderWay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become a user of its own";
+  constexpr int kRanks = 12;  // 12 * 11 * 8 descriptors, if all were sent before any is received
+  const ReservedPort port;
+  run_processes(kRanks, [&](int rank) {
+    const auto self = make_tcp_bootstrap(port.rendezvous(rank, kRanks), 20s);
+    static_cast<void>(exchange_descriptors(*self, {}, "nothing", 20s));
+    if (!drop_privileges(160)) return 10;
+    const FileDescriptor memory = make_memory();
+    const std::vector<int> mine(8, memory.get());
+    for (int repeat = 0; repeat < 5; ++repeat) {
+      const auto all = exchange_descriptors(*self, mine, "memory", 20s);
+      for (const auto& descriptors : all) {
+        if (descriptors.size() != mine.size()) return 1;
+      }
+    }
+    return 0;
   });
 }
 

@@ -115,6 +115,43 @@ TEST(TcpProcesses, RankZeroMayStopOnceItHasGathered) {
   EXPECT_EQ(wait_for_process(children.front()), -SIGKILL);
 }
 
+// Nobody answers then that what a rank takes back is taken back.
+TEST(TcpProcesses, ACallThatRankZeroStopsInEndsSoonAfterItsDeadline) {
+  constexpr auto kDeadline = 300ms;
+  const ReservedPort port;
+  std::vector<pid_t> children;
+  for (int rank = 0; rank < 4; ++rank) {
+    children.push_back(start_process([&] {
+      auto self = make_tcp_bootstrap(port.rendezvous(rank, 4), 20s);
+      self->all_gather(nullptr, nullptr, 0, "start", 20s);
+      if (rank == 0) ::raise(SIGSTOP);
+      std::this_thread::sleep_for(100ms);
+      AbortFlag cancel;
+      std::thread canceller([&] {
+        std::this_thread::sleep_for(kDeadline);
+        if (rank == 3) cancel.raise("enough");
+      });
+      const auto begin = std::chrono::steady_clock::now();
+      const auto call = [&] {
+        if (rank == 1) return self->all_gather(nullptr, nullptr, 0, "pending", kDeadline);
+        static_cast<void>(self->assemble(
+            {.purpose = "recover", .key = "1", .members = {0, 1, 2, 3}, .quorum = Quorum::majority, .block = {}},
+            rank == 2 ? std::chrono::nanoseconds(kDeadline) : 50s, cancel));
+      };
+      int wrong = compare(error_of(call), rank == 1 ? "RY-TIMEOUT: pending: ranks 0 did not arrive within 300 ms"
+                                                    : "RY-ABORTED: recover: rank 0: it does not answer");
+      if (std::chrono::steady_clock::now() - begin > kDeadline + 1500ms) wrong += 2;
+      canceller.join();
+      return wrong;
+    }));
+  }
+  for (int rank = 1; rank < 4; ++rank) {
+    EXPECT_EQ(wait_for_process(children[static_cast<std::size_t>(rank)]), 0) << rank;
+  }
+  ::kill(children.front(), SIGKILL);
+  EXPECT_EQ(wait_for_process(children.front()), -SIGKILL);
+}
+
 TEST(TcpProcesses, ARankKilledWhileJoiningMayBeReplaced) {
   const ReservedPort port;
   const pid_t zero = start_process([&] {

@@ -2,20 +2,28 @@
 // How ranks find each other over TCP, and whom they refuse.
 #include "bootstrap/tcp_bootstrap.hpp"
 #include "bootstrap/tcp_connection.hpp"
+#include "bootstrap/tcp_hub.hpp"
 #include "bootstrap/tcp_socket.hpp"
 
 #include "unit/bootstrap/tcp_ranks.hpp"
 
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
 #include <poll.h>
+#include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <future>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 namespace railyard::bootstrap {
 namespace {
@@ -71,6 +79,39 @@ TEST(TcpRendezvous, NamesAndIpv6) {
   }
 }
 
+// An address of this machine at which others could reach it; empty: it has none.
+std::string outer_address() {
+  ifaddrs* interfaces = nullptr;
+  if (::getifaddrs(&interfaces) != 0) return {};
+  std::array<char, INET_ADDRSTRLEN> text{};
+  for (const ifaddrs* at = interfaces; at != nullptr && text[0] == '\0'; at = at->ifa_next) {
+    if (at->ifa_addr == nullptr || at->ifa_addr->sa_family != AF_INET || (at->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    ::inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(at->ifa_addr)->sin_addr, text.data(), text.size());
+  }
+  ::freeifaddrs(interfaces);
+  return text.data();
+}
+
+TEST(TcpRendezvous, OnlyLoopbackAddressesKeepOtherMachinesOut) {
+  const std::string outer = outer_address();
+  if (outer.empty()) GTEST_SKIP() << "this machine has no address but loopback";
+  std::array<char, 256> own{};
+  ASSERT_EQ(::gethostname(own.data(), own.size() - 1), 0);
+  const auto reached = [&](const std::string& address) {
+    const FileDescriptor listener = listen_at(address, 0, Clock::now() + 10s);
+    std::string failure;
+    return connect_to(outer, port_of(listener.get()), Clock::now() + 10s, failure).valid();
+  };
+  EXPECT_TRUE(reached(outer));
+  for (const char* loopback : {"127.0.0.1", "127.0.1.1", "localhost"}) EXPECT_FALSE(reached(loopback)) << loopback;
+  addrinfo* found = nullptr;
+  if (::getaddrinfo(own.data(), nullptr, nullptr, &found) != 0) {
+    GTEST_SKIP() << "the name of this machine has no address: " << own.data();
+  }
+  ::freeaddrinfo(found);
+  EXPECT_TRUE(reached(own.data())) << own.data();
+}
+
 TEST(TcpRendezvous, TimeoutNamesTheMissingAndMayBeRepeated) {
   const ReservedPort port;
   const std::string place = " at 127.0.0.1 port " + std::to_string(port.number());
@@ -102,7 +143,7 @@ TEST(TcpRendezvous, StrangersAreToldAndDoNoHarm) {
   expect_refusal(std::string(100'000, '\0'), "does not speak Railyard's rendezvous");
   expect_refusal(hello({.version = 9, .world_size = 2, .rank = 1}), "rank 1 from 127.0.0.1 port");
   expect_refusal(hello({.version = 9, .world_size = 2, .rank = 1}),
-                 "speaks version 9 of the rendezvous, rank 0 version 2");
+                 "speaks version 9 of the rendezvous, rank 0 version " + std::to_string(kWireVersion));
   expect_refusal(hello({.world_size = 2, .rank = 2}), "does not begin as a rank does");
   expect_refusal(hello({.world_size = 2, .rank = -1}), "does not begin as a rank does");
   expect_refusal(hello({.world_size = 2, .rank = 0}), "rank 0 from 127.0.0.1");
@@ -129,6 +170,27 @@ TEST(TcpRendezvous, StrangersAreToldAndDoNoHarm) {
   first->all_gather(nullptr, nullptr, 0, "still here", 20s);
   other.join();
   EXPECT_FALSE(first->abort_flag()->raised());
+}
+
+TEST(TcpRendezvous, WhoSaysNothingIsClosedAndLogged) {
+  FileDescriptor listener = listen_at("127.0.0.1", 0, Clock::now() + 10s);
+  const std::uint16_t port = port_of(listener.get());
+  std::vector<std::string> lines;
+  auto log = std::make_shared<diagnostics::Log>(LogLevel::warn,
+                                                [&](LogLevel, std::string_view line) { lines.emplace_back(line); });
+  std::thread hub([&] { TcpHub(1, "", std::move(log), std::move(listener), {}, 300ms).run(); });
+  std::string failure;
+  const FileDescriptor silent = connect_to("127.0.0.1", port, Clock::now() + 10s, failure);
+  pollfd event{.fd = silent.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&event, 1, 10'000), 1);
+  char byte = 0;
+  EXPECT_EQ(::recv(silent.get(), &byte, 1, 0), 0) << "it was not closed";
+  const TcpRendezvous alone{.rank = 0, .size = 1, .address = "127.0.0.1", .port = port, .external = true};
+  static_cast<void>(make_tcp_bootstrap(alone, 20s));
+  hub.join();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_TRUE(lines[0].starts_with("rendezvous: closed: a connection from 127.0.0.1 port ")) << lines[0];
+  EXPECT_TRUE(lines[0].ends_with(" has not said within 300 ms which rank it is")) << lines[0];
 }
 
 TEST(TcpRendezvous, RankZeroLeavesOnceASlowRankHasItsBlocks) {

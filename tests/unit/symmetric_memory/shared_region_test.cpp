@@ -143,6 +143,38 @@ TEST_F(AvailableMemoryOf, VersionOneBesideVersionTwo) {
   EXPECT_EQ(available(), 1000U);
 }
 
+// All look, then all take: the worst that can happen.
+TEST_F(AvailableMemoryOf, RanksThatTakeMemoryAtOnceDoNotOverrunTheGroup) {
+  constexpr std::size_t kLimit = 1024 * kMegabyte;
+  write("proc/meminfo", "MemAvailable: 99999999 kB\n");
+  write("proc/self/cgroup", "0::/job\n");
+  write("sys/fs/cgroup/job/memory.max", std::to_string(kLimit));
+  for (const std::size_t ranks : {std::size_t{8}, kMostTakers}) {
+    std::size_t used = 0;
+    for (bool any = true; any;) {
+      write("sys/fs/cgroup/job/memory.current", std::to_string(used));
+      const std::size_t free = available();
+      any = false;
+      for (std::size_t rank = 0; rank < ranks; ++rank) {
+        const std::size_t step = next_step(10 * kLimit, free);
+        any = any || step > 0;
+        used += step;
+      }
+      ASSERT_LE(used, kLimit) << ranks << " ranks";
+    }
+    EXPECT_GT(used, kLimit - 2 * kMargin) << "what is there is used: " << ranks << " ranks";
+  }
+}
+
+TEST(NextStep, IsAShareOfWhatIsThere) {
+  EXPECT_EQ(next_step(100, 1000 * kMegabyte), 100U) << "no more than wanted";
+  EXPECT_EQ(next_step(1000 * kMegabyte, kUnlimited), 64 * kMegabyte);
+  EXPECT_EQ(next_step(1000 * kMegabyte, 128 * kMegabyte), kMegabyte);
+  EXPECT_EQ(next_step(1, kMargin), 1U);
+  EXPECT_EQ(next_step(1, kMargin - 1), 0U);
+  EXPECT_EQ(next_step(1, 0), 0U);
+}
+
 TEST_F(AvailableMemoryOf, WhatCannotBeReadDoesNotLimit) {
   write("proc/self/cgroup", "nonsense\n:\n::\n0::\n0::/../../elsewhere\n0::/gone (deleted)\n3:memory:\n");
   write("sys/fs/cgroup/memory.max", "99999999999999999999999999\n");
