@@ -66,6 +66,9 @@ one_gpu_steps() {
   echo "times 60 $threads $(program cuda_times_test)"
   echo "held-outputs 60 $threads $(program multi_rank_test) --gtest_filter=Modes/HeldOutputs.*/throughput_rank_major"
   echo "fabric 60 $threads $(program fabric_handles_test)"
+  # The tests load all code at once; a program's default loads a kernel when it is first launched.
+  echo "lazy-loading 60 CUDA_MODULE_LOADING=LAZY $threads RAILYARD_TEST_CASES=$(of 20) $(program property_test)"
+  echo "compiled-from-ptx 120 CUDA_FORCE_PTX_JIT=1 $threads RAILYARD_TEST_CASES=$(of 20) $(program property_test)"
   [ ! -x "$(program 04_gpus)" ] || echo "example 60 $libraries $(program 04_gpus)"
   if [ -n "$delays" ] && [ -d "$delays" ]; then
     echo "kernels-delayed 120 RAILYARD_TEST_DEVICES=1 RAILYARD_TEST_SCALE=$(of 20) $delays/device_throughput_test"
@@ -97,6 +100,8 @@ if [ "$gpus" -ge 2 ]; then
   on_all kernels-2 60 RAILYARD_TEST_SCALE=$scale "$(program device_throughput_test)" --gtest_filter='TwoGpus*'
   on_all property-all 60 $threads RAILYARD_TEST_CASES="$(of 80)" "$(program property_test)"
   on_all property-processes 90 $processes RAILYARD_TEST_CASES="$(of 16)" "$(program property_test)"
+  on_all one-visible 60 RAILYARD_TEST_ONE_VISIBLE_GPU=1 $processes RAILYARD_TEST_CASES="$(of 20)" \
+    "$(program property_test)"
   on_all operations-all 90 RAILYARD_TEST_OPERATIONS="$(of 100000)" "$(program cuda_test)" --gtest_filter='*ManyOp*'
   on_all gpu-processes 90 $processes "$(program cuda_test)"
   on_all gpu-recovery-all 60 $threads "$(program cuda_recovery_test)"
