@@ -103,7 +103,7 @@ if [ "$gpus" -ge 2 ]; then
   on_all one-visible 60 RAILYARD_TEST_ONE_VISIBLE_GPU=1 $processes RAILYARD_TEST_CASES="$(of 20)" \
     "$(program property_test)"
   on_all operations-all 90 RAILYARD_TEST_OPERATIONS="$(of 100000)" "$(program cuda_test)" --gtest_filter='*ManyOp*'
-  on_all gpu-processes 90 $processes "$(program cuda_test)"
+  on_all gpu-processes 180 $processes "$(program cuda_test)"
   on_all gpu-recovery-all 60 $threads "$(program cuda_recovery_test)"
   on_all recovery-processes 150 $processes "$(program recovery_test)" \
     --gtest_filter='*FewerThanHalf*:*AbortEnds*:*TwoRanks*:*AMaskedRank*:*PolicyMaskRecovers*:*SamePolicy*'

@@ -35,10 +35,11 @@ void check(const CombineLaunch& call) {
   require(call.biases[0].data != nullptr || call.biases[1].data == nullptr, "a second bias without the first");
 }
 
-// More loads under way than the links take queue up at their owners: more blocks have no more of them together.
-int default_reducers(int num_blocks) {
-  constexpr int kBlocks = 16;
-  return std::clamp(kWarps * kBlocks / num_blocks, kWarps / 4, kWarps);
+// Loads under way that the links do not take queue up at their owners: more blocks have no more of them together, and
+// from three ranks on, where most rows come over the links, half as many are enough (docs/measurements).
+int default_reducers(int num_blocks, int num_ranks) {
+  const int full_blocks = num_ranks <= 2 ? 16 : 8;
+  return std::clamp(kWarps * full_blocks / num_blocks, kWarps / 4, kWarps);
 }
 
 }  // namespace
@@ -53,7 +54,8 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
                               "of {}",
                               launch.num_reducers, launch.num_stages, launch.max_chunk, kWarps, kMaxCombineStages,
                               kMaxChunk, kChunkStep));
-  plan.num_reducers = launch.num_reducers > 0 ? launch.num_reducers : default_reducers(launch.num_blocks);
+  plan.num_reducers =
+      launch.num_reducers > 0 ? launch.num_reducers : default_reducers(launch.num_blocks, launch.group.num_ranks);
   if (launch.num_stages > 0) plan.num_stages = launch.num_stages;
   const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk : kMaxChunk;
   const std::uint32_t chunks = (plan.row_bytes + max_chunk - 1) / max_chunk;

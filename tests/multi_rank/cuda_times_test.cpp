@@ -40,7 +40,8 @@ using nlohmann::json;
 constexpr int kRanks = 3;
 constexpr int kLate = 2;
 constexpr auto kDelay = 2ms;
-constexpr auto kAtLeast = 1500us;  // of it must be seen
+constexpr auto kSubmitted = 200ms;  // by then every rank has submitted its part
+constexpr auto kAtLeast = 1500us;   // of it must be seen
 constexpr auto kAtMost = 8ms;
 constexpr auto kOnTime = 500us;  // nobody else is waited for as long
 
@@ -138,8 +139,8 @@ class CudaTimes : public ::testing::Test {
   Scenario scenario_ = plain_scenario({.ranks = kRanks}, Mode::throughput);
 };
 
-/// Brings the ranks together on the device: what is submitted in the next 20 ms begins everywhere within microseconds,
-/// at kLate kDelay later.
+/// Brings the ranks together on the device: what is submitted in the next kSubmitted begins everywhere within
+/// microseconds, at kLate kDelay later.
 class Start {
  public:
   Start(Rank& rank, const Scenario& scenario, const PlainRound& plain)
@@ -147,7 +148,7 @@ class Start {
 
   void operator()(Stream stream) {
     rank_.barrier();
-    delay(stream, 20ms);
+    delay(stream, kSubmitted);
     static_cast<void>(group_.dispatch(input_.x.view, input_.ids.view, input_.options, stream));
     if (rank_.index() == kLate) delay(stream, kDelay);
   }
