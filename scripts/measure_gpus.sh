@@ -8,7 +8,7 @@ usage() {
 usage: scripts/measure_gpus.sh [--quick] FOLDER [BINARIES]
 
 Tests and measures what build/cuda holds (or the folder BINARIES, which has railyard and the tests side by side) on all
-GPUs of this machine, a rank each, in under ten minutes: the property suite as threads and as processes, 100000
+GPUs of this machine, a rank each, in some ten minutes: the property suite as threads and as processes, 100000
 operations with random delays, recoveries, waits and traces, faults of processes; then links, and dispatch and combine
 over tokens and SMs, uniform and Zipf, with wait statistics, beside a GEMM and NCCL where those are installed. Logs and
 JSON go to FOLDER; a line per step says how it ended. scripts/check_gpus.sh tests more. Build first:
@@ -60,10 +60,11 @@ fi
 step link 40 "$(program railyard)" bench link --device cuda --iterations 20 --json "$folder/link.json"
 bench bf16 80 --tokens "$tokens" --sms 16
 bench bf16-statistics 80 --tokens "$tokens" --sms 16 --wait-statistics
-bench bf16-sms 60 --tokens 4096 --sms 4,8,12,24,32
-bench fp8 80 --tokens "$tokens" --codec fp8_e4m3 --sms 16,20
+bench bf16-sms 80 --tokens 4096 --sms 4,8,12,24,32,64
+bench fp8 120 --tokens "$tokens" --codec fp8_e4m3 --sms 16,20
 bench statistics 40 --tokens 4096 --codec fp8_e4m3 --sms 16,20 --wait-statistics
 bench zipf 40 --tokens 4096 --codec fp8_e4m3 --routing zipf --sms 16
+bench zipf-bf16 40 --tokens 4096 --routing zipf --sms 16
 if has 'libnccl\.so\.2'; then
   bench nccl 60 --tokens 1,16,64,256,1024,4096 --sms 16 --peers nccl
   [ "$quick" = yes ] || bench nccl-large 60 --tokens 8192,16384 --sms 16 --peers nccl
@@ -71,7 +72,8 @@ else
   echo "nccl: libnccl.so.2 is not installed; not measured"
 fi
 if has 'libcublas\.so\.1[23]'; then
-  bench gemm 60 --tokens 4096 --sms 24 --beside gemm
+  bench gemm 60 --tokens 4096 --sms 16,20,24 --beside gemm
+  bench gemm-fp8 120 --tokens 4096 --codec fp8_e4m3 --sms 16,20,24 --beside gemm
 else
   echo "gemm: libcublas is not installed; not measured"
 fi

@@ -55,7 +55,7 @@ class GpuScripts(unittest.TestCase):
     def test_every_step_runs_on_the_gpus_it_is_for(self):
         status, output = self.run_script("check_gpus.sh")
         self.assertEqual(status, 0, output)
-        self.assertIn("0 of 29 steps failed", output)
+        self.assertIn("0 of 32 steps failed", output)
         for step in ("kernels", "operations", "property", "recovery", "program", "fabric", "property-delayed",
                      "memcheck", "initcheck", "example", "memcheck-recovery"):
             self.assertRegex(self.log(step), "GPUs [01],", step)
@@ -72,7 +72,7 @@ class GpuScripts(unittest.TestCase):
         self.set_gpus(1)
         status, output = self.run_script("check_gpus.sh", "--faults", "0")
         self.assertEqual(status, 0, output)
-        self.assertIn("0 of 16 steps failed", output)
+        self.assertIn("0 of 18 steps failed", output)
         self.assertNotIn("property-all", output)
 
     def test_the_example_is_left_out_where_it_is_not(self):
