@@ -91,14 +91,14 @@ struct GroupStatistics {
 /// anything is sent (an Error with value and limit), consumes nothing then, and may be repeated with other arguments
 /// while the peers wait. Calls captured into a CUDA graph count like others: all ranks capture the same ones, as often.
 /// Replays are the caller's to order, by one stream or by events, with each other and with calls: one that begins on a
-/// rank while another of its kind runs suspends the group (RY-IN-FLIGHT).
+/// rank while another of its kind runs suspends the group (RY-IN-FLIGHT of the operation, then RY-SUSPENDED).
 /// One thread at a time per handle; `abort` and lease releases from any thread.
 ///
-/// After RY-TIMEOUT, RY-OPERATION-MISMATCH or RY-ABORTED the group is suspended: every later call throws RY-SUSPENDED,
-/// what was leased before stays readable, and a new group on the same world works as long as no process has gone. What
-/// the interrupted operation would have written is undefined. `recover` makes a suspended group work again.
-/// Destroying a group is local and never waits (with RAILYARD_TRACE on CUDA: up to 200 ms for the GPU's clock). Leases,
-/// routes and tensors may outlive it.
+/// After RY-TIMEOUT, RY-OPERATION-MISMATCH, RY-ABORTED or such an overlap it is suspended: every later call throws
+/// RY-SUSPENDED, what was leased before stays readable, and a new group on the same world works as long as no process
+/// has gone. What the interrupted operation would have written is undefined. `recover` makes a suspended group work
+/// again. Destroying a group is local and never waits (on CUDA: for a line that it is logging, and with RAILYARD_TRACE
+/// up to 200 ms for the GPU's clock). Leases, routes and tensors may outlive it.
 class RAILYARD_API Group {
  public:
   /// Collective. Throws RY-INVALID-ARGUMENT, RY-UNSUPPORTED (what the device or its backend cannot do, SMs that others

@@ -318,7 +318,6 @@ std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstr
                                                               std::chrono::nanoseconds timeout,
                                                               std::string_view machine) {
   validate(mine, purpose);
-  const Clock::time_point deadline = deadline_after(timeout);
   Card card{.name = random_token(), .secret = random_token(), .count = static_cast<std::int32_t>(mine.size())};
   std::copy_n(machine.begin(), std::min(machine.size(), card.machine.size() - 1), card.machine.begin());
   FileDescriptor listener = listen_as(card.name);
@@ -333,6 +332,7 @@ std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstr
                                     purpose, rank, cards[rank].machine.data(), cards[0].machine.data()));
   }
 
+  const Clock::time_point deadline = deadline_after(timeout);  // from here on, where all ranks are
   // Shared: a call of the watcher may outlast this one.
   const auto cancel = std::make_shared<FileDescriptor>(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   const auto watch = bootstrap.abort_flag()->watch([cancel] { ::eventfd_write(cancel->get(), 1); });
@@ -340,7 +340,7 @@ std::vector<std::vector<FileDescriptor>> exchange_descriptors(Bootstrap& bootstr
   const Verdict verdict = exchange.run(mine, deadline, cancel->get());
   std::vector<Verdict> verdicts(static_cast<std::size_t>(bootstrap.size()));
   bootstrap.all_gather(&verdict, verdicts.data(), sizeof(verdict), diagnostics::format("{}: received", purpose),
-                       std::max<std::chrono::nanoseconds>(deadline - Clock::now(), kVerdictTimeout));
+                       std::max<std::chrono::nanoseconds>(deadline - Clock::now(), {}) + kVerdictTimeout);
   auto told = std::ranges::find_if(verdicts, [](const Verdict& other) { return other.failed() && !other.timed_out(); });
   if (told == verdicts.end()) told = std::ranges::find_if(verdicts, &Verdict::failed);
   if (told != verdicts.end()) {

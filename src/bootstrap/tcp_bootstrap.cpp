@@ -30,8 +30,14 @@ namespace {
 
 // For the answer to a part that is taken back. Also after a cancel: an assembly may have closed with this rank.
 constexpr auto kAnswerTimeout = std::chrono::seconds(1);
+constexpr std::size_t kSlowBytesPerSecond = std::size_t{64} << 20;
 constexpr auto kFarewellTimeout = std::chrono::seconds(1);
 constexpr std::size_t kMaxSecretBytes = 256;
+
+// The same where blocks of this many bytes together may be on their way before it.
+std::chrono::nanoseconds answer_timeout(std::size_t bytes) {
+  return kAnswerTimeout + std::chrono::seconds(bytes / kSlowBytesPerSecond);
+}
 
 // Rank 0's hub on its thread, which ends once the other end of `own_end` is closed.
 class HubThread {
@@ -113,7 +119,7 @@ class TcpBootstrap final : public Bootstrap {
     const auto answered = [this] { return reply_.has_value() || flag_->raised() || left_ >= 0; };
     if (!changed_.wait_until(lock, deadline, answered)) {
       send(MessageKind::withdraw, {});
-      if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
+      if (!changed_.wait_for(lock, answer_timeout(bytes * static_cast<std::size_t>(size_)), answered)) {
         lock.unlock();
         lose_host("it does not answer");
         if (!external_) throw_timeout(purpose, "0", timeout);

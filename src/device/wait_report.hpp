@@ -31,7 +31,8 @@ inline constexpr int kMaxPeers = 64;
 
 /// Pinned host memory, written once by the first wait of the group that ended without its peer; `code` last, after a
 /// system fence: a railyard::ErrorCode, one of timeout, aborted, operation_mismatch (then `expected` and `seen` are
-/// descriptors). `missing` is complete when the kernel has ended.
+/// descriptors), in_flight (two launches at once, no peer is to blame). `missing` is complete when the kernel has
+/// ended.
 struct WaitReport {
   std::uint32_t code = 0;  // 0: nothing happened
   Operation operation = Operation::none;

@@ -387,10 +387,19 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
   const CombineBlock block{
       p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
-  // Its warps may see different answers: the barrier of the exchange makes one of them.
-  const bool failed_before = device::load_relaxed_device(&group_state.failed) != 0;
-  if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1 && !failed_before) publish_offer(block);
-  if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) begin_operation(block.waits(), p.call.group, state);
+  bool ends = device::load_relaxed_device(&group_state.failed) != 0;
+  if (begins_operation()) ends |= !begin_operation(block.waits(), p.call.group, state);
+  // One answer for the block: rows of a warp that left would be missing. Nothing of the route has been used: where its
+  // dispatch failed, nobody has written it.
+  if (__syncthreads_or(static_cast<int>(ends)) != 0) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+      write_result(block, true);
+      device::record_refusal(p.call.group.report);
+    }
+    return;
+  }
+  if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_offer(block);
+  if (begins_operation()) confirm_operation(block.waits(), p.call.group, state);
   Producer producer{block};
   const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
   const bool reduces = warp_index() < p.plan.num_reducers;
@@ -401,8 +410,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     device::fence_barrier_init();
   }
   const bool exchanged = wait_for_words<kTimed>(
-      block.waits(), failed_before, block.group(), CudaKind::combine, block.slot, kGrantWords, p.call.descriptor,
-      block.words(0), [](int, int) { return true; }, [] {});
+      block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords, p.call.descriptor, block.words(0),
+      [](int, int) { return true; }, [] {});
   if (exchanged) {
     find_sources(block);
     // Here: the host's memory is far, and at the end everybody would wait for it.
@@ -417,7 +426,6 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     if (blockIdx.x == 0) wait_for_readers<kTimed>(block);
   } else if (blockIdx.x == 0) {
     if (threadIdx.x == 0) write_result(block, true);
-    if (threadIdx.x == 0 && failed_before) device::record_refusal(p.call.group.report);
     if constexpr (kTimed) {
       if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, true);
     }

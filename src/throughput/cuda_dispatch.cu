@@ -143,15 +143,18 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   const WarpRole role = role_of(p.plan, warp_index());
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
-  const DispatchBlock block{p,
-                            shared_bytes,
-                            state,
-                            state.epoch + 1,
-                            state.slot,
-                            state.ticket_base,
-                            tokens_of(p.call),
-                            device::load_relaxed_device(&group_state.failed) != 0};
+  bool ends = device::load_relaxed_device(&group_state.failed) != 0;
+  const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
   if (p.plan.is_brief && role == WarpRole::metadata) prefetch_inputs(p.call, p.plan);
+  if (begins_operation()) ends |= !begin_operation(block.waits(), p.call.group, state);
+  // One answer for the block: its warps meet at counted barriers.
+  if (__syncthreads_or(static_cast<int>(ends)) != 0) {
+    if (blockIdx.x == 0 && threadIdx.x == 0) {
+      write_failure(block);
+      device::record_refusal(p.call.group.report);
+    }
+    return;
+  }
   const bool sends = role == WarpRole::sender;
   Sender sender{block, warp_index()};
   Lookup lookup;
@@ -165,8 +168,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
       if (block.makes_route()) begin_route(block);
       break;
     case WarpRole::clerk:
-      if (blockIdx.x == gridDim.x - 1 && !block.failed) publish_grant(block);
-      if (blockIdx.x == 0 && lane_index() == 0) begin_operation(block.waits(), p.call.group, state);
+      if (blockIdx.x == gridDim.x - 1) publish_grant(block);
+      if (begins_operation()) confirm_operation(block.waits(), p.call.group, state);
       break;
   }
   const bool joined = !block.makes_route() || join_slices(block);
@@ -185,7 +188,6 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   } else {
     if (sends) abandon_sender(sender);
     if (blockIdx.x == 0) fail<kTimed>(block);
-    if (blockIdx.x == 0 && threadIdx.x == 0 && block.failed) device::record_refusal(p.call.group.report);
   }
 }
 

@@ -28,7 +28,6 @@ struct DispatchBlock {
   std::uint32_t slot;
   std::uint32_t ticket_base;
   int tokens;
-  bool failed;  // before this operation began, as far as this thread has seen
 
   [[nodiscard]] __device__ const DispatchLaunch& call() const { return p.call; }
   [[nodiscard]] __device__ const DispatchPlan& plan() const { return p.plan; }

@@ -59,7 +59,7 @@ __device__ __forceinline__ bool wait_for_exchange(const DispatchBlock& block, Me
   const int rank = block.rank();
   constexpr int kCounts = static_cast<int>(MailboxWord::counts);
   return wait_for_words<kTimed>(
-      block.waits(), block.failed, block.call().group, CudaKind::dispatch, block.slot, block.plan().num_words,
+      block.waits(), block.call().group, CudaKind::dispatch, block.slot, block.plan().num_words,
       block.call().descriptor, at<std::uint32_t>(block.shared, block.plan().shared.words),
       [&](int source, int word) {
         return blockIdx.x == 0 || word < kGrantWords || word == kCounts + rank || (word >= kCounts && source < rank);

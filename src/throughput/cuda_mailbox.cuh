@@ -52,14 +52,13 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 /// after them; a thread that waits for several words (more than 16 ranks) begins its later waits later. `meanwhile()`
 /// is done by each thread before its waits: by the low warps alone, or it delays them.
 template <bool kTimed, class IsNeeded, class Meanwhile>
-__device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, bool failed_before,
-                                               const CudaGroup& group, CudaKind kind, std::uint32_t slot, int num_words,
-                                               std::uint32_t descriptor, std::uint32_t* words, IsNeeded is_needed,
-                                               Meanwhile meanwhile) {
+__device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
+                                               std::uint32_t slot, int num_words, std::uint32_t descriptor,
+                                               std::uint32_t* words, IsNeeded is_needed, Meanwhile meanwhile) {
   __shared__ int failures;
   const auto tag = static_cast<std::uint32_t>(scope.epoch);
   if (threadIdx.x == 0) failures = 0;
-  if (__syncthreads_or(static_cast<int>(failed_before)) != 0) return false;
+  __syncthreads();
   meanwhile();
   // The highest threads first: the lowest warps may still be busy with rows.
   const int threads = static_cast<int>(blockDim.x);
@@ -92,12 +91,27 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, b
   return failures == 0;
 }
 
-/// One thread of block 0, which is the first of a grid to be placed: this launch runs, and no other of its kind. Two
-/// would take the same epoch, which nobody on the host can see: replays of graphs on streams that are not ordered.
-__device__ __forceinline__ void begin_operation(const device::WaitScope& scope, const CudaGroup& group,
-                                                CudaKindState& state) {
-  if (device::exchange_relaxed_device(&state.running, 1) == 0) return;
+/// The thread that begins and confirms an operation: of block 0, which is the first of a grid to be placed.
+__device__ __forceinline__ bool begins_operation() { return blockIdx.x == 0 && threadIdx.x == blockDim.x - 1; }
+
+__device__ __forceinline__ void record_overlap(const device::WaitScope& scope, const CudaGroup& group) {
   device::record_failure(scope, {CudaStage::none, group.rank, 0}, ErrorCode::in_flight, 1);
+}
+
+/// That thread, before the block's first barrier: whether no other launch of its kind runs. Two would take the same
+/// epoch, which nobody on the host can see: replays of graphs on streams that are not ordered.
+__device__ __forceinline__ bool begin_operation(const device::WaitScope& scope, const CudaGroup& group,
+                                                CudaKindState& state) {
+  if (device::exchange_relaxed_device(&state.running, 1) == 0) return true;
+  record_overlap(scope, group);
+  return false;
+}
+
+/// That thread, behind the barrier: that no other launch ended between this block's look at the epoch and its
+/// beginning.
+__device__ __forceinline__ void confirm_operation(const device::WaitScope& scope, const CudaGroup& group,
+                                                  const CudaKindState& state) {
+  if (device::load_relaxed_device(&state.epoch) + 1 != scope.epoch) record_overlap(scope, group);
 }
 
 /// One thread of block 0, once it has seen this rank's own signal of the operation at its full value: every block of

@@ -155,7 +155,6 @@ __device__ __forceinline__ void write_invalid_words(const DispatchBlock& block, 
 /// Relaxed and without a fence: nothing but the words is promised.
 __device__ __forceinline__ void tell_ranks(const DispatchBlock& block, int thread, int threads,
                                            const std::uint32_t* invalid_words) {
-  if (block.failed) return;
   const int num_ranks = block.num_ranks();
   const std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   const int told = kInputWords + num_ranks;

@@ -157,8 +157,8 @@ TEST(DescriptorExchange, TooFewDescriptorsLeftIsAnErrorOnAllRanks) {
   });
 }
 
-// Of the user that tests run as who have to be unprivileged: nobody else's descriptors count with its.
-constexpr uid_t kUnprivileged = 54321;
+// The user that the processes of this test become: descriptors of nobody else, of a test beside it say, count with its.
+const uid_t kUnprivileged = 100'000 + static_cast<uid_t>(::getpid());
 
 // Whether this process is unprivileged from now on, and may open `files`.
 bool drop_privileges(rlim_t files) {

@@ -9,6 +9,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -170,9 +172,15 @@ TEST(CudaLateWatch, FollowsTheDeadlineAndSurvivesACallbackThatThrows) {
 TEST(CudaLateWatch, EndsAtOnceAndNeedsNoThreadWithoutALog) {
   Watched watched(LogLevel::off);
   miss(*watched.report, 1, 5);
+  const auto threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 20; ++i) {
+    const auto before = threads();
     const CudaLateWatch silent(watched.report, 0, false, 1h, watched.log);
+    EXPECT_LE(threads(), before);  // one of before may still be going
     const CudaLateWatch loud(watched.report, 0, false, 1h, std::make_shared<diagnostics::Log>(LogLevel::warn, nullptr));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - start, 5s);
