@@ -84,7 +84,7 @@ DispatchShared share(const DispatchPlan& plan, int num_ranks, int num_experts, i
   const auto stages = static_cast<std::size_t>(plan.num_senders) * static_cast<std::size_t>(plan.num_stages);
   shared.stages = append(stages, plan.stage_bytes, 128);
   shared.barriers = append(stages, sizeof(std::uint64_t), 8);
-  shared.rows = append(stages * static_cast<std::size_t>(plan.num_lookups), 4, 4);
+  shared.targets = append(stages * static_cast<std::size_t>(plan.num_lookups), sizeof(CudaTransfer), 8);
   shared.destinations = append(ranks, sizeof(Destination), 8);
   shared.items = append(stages, sizeof(std::int32_t), 4);
   shared.words = append(ranks * static_cast<std::size_t>(plan.num_words), sizeof(std::uint32_t), 4);
@@ -129,7 +129,7 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   const bool makes_route = launch.operation != CudaOperation::routed_dispatch;
   DispatchPlan plan;
   plan.num_words = makes_route ? static_cast<int>(MailboxWord::counts) + num_ranks : kGrantWords;
-  plan.num_lookups = num_ranks <= 32 ? 32 : 64;
+  plan.num_lookups = makes_route ? num_ranks : launch.route.slots(num_ranks);
   plan.groups = (launch.num_tokens + kTokensPerGroup - 1) / kTokensPerGroup;
   const auto top_k = static_cast<unsigned>(launch.route.top_k);
   plan.lanes_per_token = static_cast<int>(std::bit_ceil(top_k));

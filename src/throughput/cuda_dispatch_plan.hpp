@@ -71,7 +71,7 @@ struct DispatchShared {
   std::uint32_t stages = 0;        // [senders, stages] stage_bytes
   std::uint32_t barriers = 0;      // [senders, stages] mbarriers
   std::uint32_t items = 0;         // [senders, stages] int32
-  std::uint32_t rows = 0;          // [senders, stages, lookups] int32 rows at the destinations
+  std::uint32_t targets = 0;       // [senders, stages, lookups] CudaTransfer: where the stage's row goes
   std::uint32_t destinations = 0;  // [ranks] Destination
   std::uint32_t words = 0;         // [ranks, words] uint32: what the mailboxes said
   std::uint32_t histogram = 0;     // [experts] int32
@@ -87,7 +87,7 @@ struct DispatchShared {
 struct DispatchPlan {
   int num_senders = 0;        // warps that move rows; the others but the clerk write metadata
   int num_stages = 0;         // of a sender's ring
-  int num_lookups = 0;        // destinations that a sender looks up: 32 or 64
+  int num_lookups = 0;        // of an item: every rank, or every slot of a known route
   int num_segments = 1;       // pieces that a row travels in
   Quotient by_segments;       // items / num_segments
   int num_words = 0;          // of a mailbox that this operation uses

@@ -68,8 +68,9 @@ __device__ __forceinline__ void add_wait(CudaWaitTotals& totals, float waited) {
   device::max_relaxed_device(&totals.longest, cycles);
 }
 
-/// The warp that keeps time: the waits of one stage.
-__device__ __forceinline__ void add_waits(const CudaGroup& group, const float* waited, CudaStage stage) {
+/// The warp that keeps time: the waits of one stage. Not inline: the first call of an operation comes while rows are
+/// under way, and leaves the instructions in the SM's cache for the second, at whose end everybody waits.
+__device__ __noinline__ inline void add_waits(const CudaGroup& group, const float* waited, CudaStage stage) {
   CudaWaitTable& table = group.state->waits;
   const std::size_t index = CudaWaitTable::index(stage);
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -161,12 +162,15 @@ __device__ __noinline__ inline void trace_operation(const CudaGroup& group, Cuda
   write_trace_record(group, operation, epoch, failed, clock);
 }
 
+/// The warp that keeps time, after a barrier behind the waits of the exchange.
+__device__ __forceinline__ void add_exchange_waits(const CudaGroup& group) {
+  add_waits(group, operation_times().exchange, CudaStage::exchange);
+}
+
 /// The warp that keeps time, after a barrier behind all waits. `last`: the stage that waits for peers behind the rows.
 __device__ __forceinline__ void finish_times(const CudaGroup& group, CudaOperation operation, CudaStage last,
                                              std::uint64_t epoch, bool failed) {
-  const OperationTimes& times = operation_times();
-  add_waits(group, times.exchange, CudaStage::exchange);
-  add_waits(group, times.last, last);
+  add_waits(group, operation_times().last, last);
   if (group.trace != nullptr) trace_operation(group, operation, epoch, failed);
 }
 

@@ -38,9 +38,10 @@ struct Sender {
   [[nodiscard]] __device__ int& item(int stage) const {
     return at<int>(block.shared, plan().shared.items)[ring_index(stage)];
   }
-  /// The row of a stage's item at its `lookup`th destination, counted from this source's first there; -1: none.
-  [[nodiscard]] __device__ std::int32_t& row(int stage, int lookup) const {
-    return at<std::int32_t>(block.shared, plan().shared.rows)[ring_index(stage) * plan().num_lookups + lookup];
+  /// Where a stage's item goes by its `lookup`th look-up; its row counts from this source's first there, -1: nowhere.
+  /// Written and read by the same lane.
+  [[nodiscard]] __device__ CudaTransfer& target(int stage, int lookup) const {
+    return at<CudaTransfer>(block.shared, plan().shared.targets)[ring_index(stage) * plan().num_lookups + lookup];
   }
   [[nodiscard]] __device__ Item split(int item) const {
     if (plan().num_segments == 1) return {item, 0};
@@ -73,15 +74,11 @@ struct Lookup {
   std::int32_t slice_rows[Sender::kLookupsPerLane] = {};
 };
 
-/// Lookup j of a rank is destination rank + 1 + j: stores go out in this order, so that no receiver is hit by all
-/// sources at once.
+/// Lookup j of a rank that makes its route is destination rank + 1 + j: stores go out in this order, so that no
+/// receiver is hit by all sources at once.
 __device__ __forceinline__ int destination_of(const DispatchBlock& block, int lookup) {
   const int destination = block.rank() + 1 + lookup;
   return destination >= block.num_ranks() ? destination - block.num_ranks() : destination;
-}
-__device__ __forceinline__ int lookup_of(const DispatchBlock& block, int destination) {
-  const int lookup = destination - block.rank() - 1;
-  return lookup < 0 ? lookup + block.num_ranks() : lookup;
 }
 
 __device__ __forceinline__ void fetch(const Sender& sender, int item, int stage, Lookup& lookup) {
@@ -91,45 +88,54 @@ __device__ __forceinline__ void fetch(const Sender& sender, int item, int stage,
   if (item >= sender.num_items()) return;
   const int token = sender.split(item).token;
   const int num_ranks = block.num_ranks();
+  if (!block.makes_route()) {  // a transfer takes the place of a group
+    const int slots = sender.plan().num_lookups;
+    if (lane_index() >= slots) return;
+    const CudaTransfer transfer = block.call().route.transfers[static_cast<std::size_t>(token) * slots + lane_index()];
+    lookup.groups[0] = {static_cast<std::uint32_t>(transfer.rank), transfer.row};
+    return;
+  }
+  const int group = token / kTokensPerGroup;
 #pragma unroll
   for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
     const int index = lane_index() + 32 * i;
-    if (!block.makes_route()) {  // a transfer takes the place of a group
-      const int slots = block.call().route.slots(num_ranks);
-      if (index >= slots) continue;
-      const CudaTransfer transfer = block.call().route.transfers[static_cast<std::size_t>(token) * slots + index];
-      lookup.groups[i] = {static_cast<std::uint32_t>(transfer.rank), transfer.row};
-    } else if (index < num_ranks) {
-      const int group = token / kTokensPerGroup;
-      const int destination = destination_of(block, index);
-      lookup.groups[i] = block.groups()[static_cast<std::size_t>(group) * num_ranks + destination];
-      lookup.slice_rows[i] = block.rows_before_slice(group, destination);
-    }
+    if (index >= num_ranks) continue;
+    const int destination = destination_of(block, index);
+    lookup.groups[i] = block.groups()[static_cast<std::size_t>(group) * num_ranks + destination];
+    lookup.slice_rows[i] = block.rows_before_slice(group, destination);
   }
 }
 
-/// Turns what was fetched into rows, kept beside the stage in the order of lookups. Needs nothing that peers say.
+/// The slots of a known route, taken up from the first one of a rank behind this one on. Where they ascend by rank (not
+/// in the order of the highest k) that is the order of the destinations of a route that is made.
+__device__ __forceinline__ CudaTransfer rotate_slots(const DispatchBlock& block, int slots, const Lookup& lookup) {
+  const auto rank = static_cast<std::int32_t>(lookup.groups[0].tokens);
+  const std::int32_t row = lookup.groups[0].before;
+  const bool is_behind = lane_index() < slots && row >= 0 && rank > block.rank();
+  const unsigned behind = __ballot_sync(~0U, static_cast<int>(is_behind));
+  const int source = lane_index() + (behind == 0 ? 0 : __ffs(static_cast<int>(behind)) - 1);
+  const int lane = source >= slots ? source - slots : source;
+  return {.row = __shfl_sync(~0U, row, lane), .rank = __shfl_sync(~0U, rank, lane)};
+}
+
+/// Turns what was fetched into targets, kept beside the stage. Needs nothing that peers say.
 __device__ __forceinline__ void settle(const Sender& sender, const Lookup& lookup) {
   const DispatchBlock& block = sender.block;
   if (lookup.item >= sender.num_items()) return;
+  if (!block.makes_route()) {
+    const int slots = sender.plan().num_lookups;
+    const CudaTransfer target = rotate_slots(block, slots, lookup);
+    if (lane_index() < slots) sender.target(lookup.stage, lane_index()) = target;
+    return;
+  }
   const int token = sender.split(lookup.item).token;
-  const bool makes_route = block.makes_route();
 #pragma unroll
   for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
     const int index = lane_index() + 32 * i;
     if (index >= block.num_ranks()) continue;
-    sender.row(lookup.stage, index) =
-        makes_route ? block.relative_row(lookup.groups[i], lookup.slice_rows[i], token) : CudaTransfer::kNone;
+    sender.target(lookup.stage, index) = {.row = block.relative_row(lookup.groups[i], lookup.slice_rows[i], token),
+                                          .rank = destination_of(block, index)};
   }
-  if (makes_route) return;
-  __syncwarp();
-#pragma unroll
-  for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
-    if (lane_index() + 32 * i >= block.call().route.slots(block.num_ranks()) || lookup.groups[i].before < 0) continue;
-    const int destination = static_cast<int>(lookup.groups[i].tokens);
-    sender.row(lookup.stage, lookup_of(block, destination)) = lookup.groups[i].before;
-  }
-  __syncwarp();
 }
 
 /// Bytes [begin, begin + size) of a segment in an array of `total` bytes per row.
@@ -221,11 +227,11 @@ __device__ __forceinline__ void store(const Sender& sender, int item, int stage)
 #pragma unroll
   for (int i = 0; i < Sender::kLookupsPerLane; ++i) {
     const int index = lane_index() + 32 * i;
-    if (index >= block.num_ranks()) continue;
-    const std::int32_t relative_row = sender.row(stage, index);
-    if (relative_row < 0) continue;
-    const Destination& destination = block.destinations()[destination_of(block, index)];
-    const std::int32_t row_there = relative_row + destination.first;
+    if (index >= plan.num_lookups) continue;
+    const CudaTransfer target = sender.target(stage, index);
+    if (target.row < 0) continue;
+    const Destination& destination = block.destinations()[target.rank];
+    const std::int32_t row_there = target.row + destination.first;
     if (row_there >= destination.capacity) continue;
     const auto at_row = static_cast<std::size_t>(row_there);
     device::bulk_store(destination.rows + at_row * plan.shape.row_pitch + row.begin, buffer + plan.output_offset,

@@ -46,23 +46,25 @@ constexpr auto kRollCall = 2s;  // of survivors who know that one of them is mis
 constexpr int kRounds = 2000;   // long before the last the fault has come
 
 enum class Fault : std::uint8_t {
-  killed,        // SIGKILL
-  stopped,       // SIGSTOP, resumed after the others have given up
-  exits,         // _exit(0), without a word
-  throws,        // its function ends with an exception
-  other_config,  // its group has other options
-  wrong_ids,     // ids beyond the experts: a status, no failure
+  killed,         // SIGKILL
+  stopped,        // SIGSTOP, resumed after the others have given up
+  exits,          // _exit(0), without a word
+  throws,         // its function ends with an exception
+  other_config,   // its group has other options
+  wrong_ids,      // ids beyond the experts: a status, no failure
+  no_rendezvous,  // SIGKILL to the process in which all have met: the world is over, the ranks live
 };
-constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids"};
+constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids", "no_rendezvous"};
+constexpr const char* kNoRendezvous = "the rendezvous: its process has gone";
 
 struct Case {
   explicit Case(std::uint64_t seed) : random(seed) {
     ranks = 2 + static_cast<int>(random.below(backend().max_ranks()));  // two may share a GPU
     victim = static_cast<int>(random.below(ranks));
     fault = random.one_of({Fault::killed, Fault::killed, Fault::killed, Fault::exits, Fault::throws, Fault::stopped,
-                           Fault::other_config, Fault::wrong_ids});
+                           Fault::other_config, Fault::wrong_ids, Fault::no_rendezvous});
     after = std::chrono::microseconds(random.below(3000));
-    if (random.chance(40)) meeting = ProcessWorld::Meeting::external;
+    if (random.chance(40) || fault == Fault::no_rendezvous) meeting = ProcessWorld::Meeting::external;
     text = "seed " + std::to_string(seed) + ": " + std::to_string(ranks) + " ranks, rank " + std::to_string(victim) +
            " " + kFaultNames[static_cast<std::size_t>(fault)] + " " + std::to_string(after.count()) +
            " us after the first round" + (meeting == ProcessWorld::Meeting::external ? ", met elsewhere" : "");
@@ -74,6 +76,8 @@ struct Case {
     return (victim != 0 || (meeting == ProcessWorld::Meeting::external && ranks > 2)) &&
            (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
   }
+  /// Whether the rank is to be told, in time. The rendezvous has another process than the rank that ends it.
+  [[nodiscard]] bool survives(int rank) const { return rank != victim || fault == Fault::no_rendezvous; }
 
   Random random;
   int ranks;
@@ -91,6 +95,7 @@ struct Shared {
   std::atomic<std::int64_t> slowest_ns{0};
   std::atomic<std::int64_t> recovered_ns{0};
   std::atomic<std::int64_t> destroyed_ns{0};
+  std::atomic<pid_t> rendezvous{0};  // once it is known
 
   static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
     for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
@@ -114,15 +119,12 @@ std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
 class ChaosGroup {
  public:
   ChaosGroup(Rank& rank, const GroupOptions& options, const Case& chaos, Shared& shared, const Place& place)
-      : group_(std::in_place, rank, options),
-        is_victim_(rank.index() == chaos.victim),
-        shared_(shared),
-        place_(place) {}
+      : group_(std::in_place, rank, options), survives_(chaos.survives(rank.index())), shared_(shared), place_(place) {}
   ~ChaosGroup() {
     const std::int64_t start = now_ns();
     group_.reset();
     const std::int64_t took = now_ns() - start;
-    if (is_victim_) return;
+    if (!survives_) return;
     Shared::raise_to(shared_.destroyed_ns, took);
     place_.require(std::chrono::nanoseconds(took) < kDeadline + 1s,
                    "its group was destroyed in " + std::to_string(took / 1'000'000) + " ms");
@@ -134,7 +136,7 @@ class ChaosGroup {
 
  private:
   std::optional<Group> group_;
-  bool is_victim_;
+  bool survives_;
   Shared& shared_;
   const Place& place_;
 };
@@ -152,12 +154,18 @@ void use_wrong_ids(Rank& rank, Group& group, const Case& chaos, const Scenario& 
                 "ids beyond the experts are no status that names the rank");
 }
 
+void end_rendezvous(const Shared& shared) {
+  while (shared.rendezvous.load() == 0) std::this_thread::yield();
+  ::kill(shared.rendezvous.load(), SIGKILL);
+}
+
 /// The fault happens while rounds go on, in whatever stage the kernels are.
 void commit(Fault fault, Shared& shared) {
   shared.fault_ns.store(now_ns());
   if (fault == Fault::killed) ::kill(::getpid(), SIGKILL);
   if (fault == Fault::stopped) ::kill(::getpid(), SIGSTOP);
   if (fault == Fault::exits) ::_exit(0);
+  if (fault == Fault::no_rendezvous) end_rendezvous(shared);
 }
 
 void run_until_lost(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const PlainRound& plain,
@@ -190,19 +198,24 @@ void run_until_lost(Rank& rank, Group& group, const Case& chaos, const Scenario&
     throw;
   }
   if (timer.joinable()) timer.join();
-  place.require(rank.index() == chaos.victim, "nothing was noticed");
+  place.require(!chaos.survives(rank.index()), "nothing was noticed");
 }
 
-/// What a survivor may be told: by its kernel's deadline, or by the rendezvous that a process has gone.
-void check_survivor(const Error& error, const Case& chaos, Shared& shared, const Place& place) {
-  const std::int64_t late = now_ns() - shared.fault_ns.load();
-  Shared::raise_to(shared.slowest_ns, late);
+/// What a survivor may be told: by its kernel's deadline, or by the rendezvous that a process has gone; where the
+/// rendezvous has gone, that.
+bool is_clear(const Error& error, const Case& chaos) {
   const std::string text = error.what();
+  if (chaos.fault == Fault::no_rendezvous) return text.find(kNoRendezvous) != text.npos;
   const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
                     error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
   const bool is_called = chaos.others_go_on() && text.find("calls the group's ranks to recover") != text.npos;
-  const bool is_named = text.find("rank " + std::to_string(chaos.victim)) != text.npos;
-  place.require(code && (is_named || is_called), "unclear: " + text);
+  return code && (is_called || text.find("rank " + std::to_string(chaos.victim)) != text.npos);
+}
+
+void check_survivor(const Error& error, const Case& chaos, Shared& shared, const Place& place) {
+  const std::int64_t late = now_ns() - shared.fault_ns.load();
+  Shared::raise_to(shared.slowest_ns, late);
+  place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
   const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
   place.require(std::chrono::nanoseconds(late) < limit, "told after " + std::to_string(late / 1'000'000) + " ms");
   const cudaError_t context = cudaDeviceSynchronize();
@@ -223,6 +236,12 @@ void go_on(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario
   }
 }
 
+/// Nobody can agree any more who goes on.
+void expect_no_world(Rank& rank, Group& group, const Place& place) {
+  expect_error(place, ErrorCode::aborted, {kNoRendezvous}, [&] { static_cast<void>(group.recover()); });
+  expect_error(place, ErrorCode::aborted, {kNoRendezvous}, [&] { rank.barrier(); });
+}
+
 void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const PlainRound& plain, const PlainRound& left,
               Shared& shared, const Place& place) {
   try {
@@ -236,11 +255,12 @@ void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const Pla
       run_until_lost(rank, group, chaos, scenario, plain, shared, place);
       return;
     } catch (const Error& error) {
-      if (rank.index() != chaos.victim) check_survivor(error, chaos, shared, place);
+      if (chaos.survives(rank.index())) check_survivor(error, chaos, shared, place);
     }
+    if (chaos.fault == Fault::no_rendezvous) expect_no_world(rank, group, place);
     if (chaos.others_go_on()) go_on(rank, group, chaos, scenario, left, shared, place);
   } catch (const Error& error) {
-    if (rank.index() != chaos.victim) check_survivor(error, chaos, shared, place);
+    if (chaos.survives(rank.index())) check_survivor(error, chaos, shared, place);
   }
 }
 
@@ -258,7 +278,12 @@ std::string run_case(const Case& chaos, Outcomes& outcomes) {
     run_rank(rank, chaos, scenario, plain, left, *shared, {&report, "rank " + std::to_string(rank.index())});
   };
   ProcessWorld world(chaos.ranks, options, body, report, {}, chaos.meeting);
-  world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
+  shared->rendezvous.store(world.rendezvous());
+  if (chaos.fault == Fault::no_rendezvous) {
+    for (int rank = 0; rank < chaos.ranks; ++rank) world.require_success(rank, report);
+  } else {
+    world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
+  }
   Outcome& outcome = outcomes[static_cast<std::size_t>(chaos.fault)];
   ++outcome.faults;
   outcome.recoveries += chaos.others_go_on() ? 1 : 0;
@@ -294,7 +319,7 @@ TEST_F(CudaChaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {
   for (std::size_t fault = 0; fault < outcomes.size(); ++fault) {
     const Outcome& outcome = outcomes[fault];
     std::printf(
-        "%-12s %3d faults, slowest survivor told after %.1f ms; %3d recoveries, the slowest by %.1f ms; slowest "
+        "%-13s %3d faults, slowest survivor told after %.1f ms; %3d recoveries, the slowest by %.1f ms; slowest "
         "destruction %.1f ms\n",
         kFaultNames[fault], outcome.faults, 1e-6 * static_cast<double>(outcome.slowest_ns), outcome.recoveries,
         1e-6 * static_cast<double>(outcome.recovered_ns), 1e-6 * static_cast<double>(outcome.destroyed_ns));
