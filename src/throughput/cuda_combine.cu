@@ -349,17 +349,19 @@ __device__ void write_result(const CombineBlock& block, bool failed) {
 }
 
 /// Block 0, all threads: no peer reads this rank's y any more, or the group has failed.
+template <bool kTimed>
 __device__ void wait_for_readers(const CombineBlock& block) {
   const int reader = static_cast<int>(threadIdx.x);
   bool done = true;
-  const bool timed = block.p.call.timed;
-  if (timed && threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
+  if constexpr (kTimed) {
+    if (threadIdx.x == kCudaThreads - 1) operation_times().moved = device::cycles();
+  }
   if (reader < block.group().num_ranks && block.group().has(reader)) {
     float waited = 0;
     done =
         device::wait_for_signal(block.waits(), CudaStage::readers, reader,  // pair: combine.read
                                 block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep, waited);
-    if (timed) operation_times().last[reader] = waited;
+    if constexpr (kTimed) operation_times().last[reader] = waited;
   }
   const bool failed = __syncthreads_and(static_cast<int>(done)) == 0;
   if (threadIdx.x == 0) {
@@ -369,15 +371,17 @@ __device__ void wait_for_readers(const CombineBlock& block) {
       finish_operation(block.group(), block.state, block.epoch, block.slot);
     }
   }
-  if (timed && keeps_time()) {
-    finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, failed);
+  if constexpr (kTimed) {
+    if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, failed);
   }
 }
 
-template <DType kY>
+template <DType kY, bool kTimed>
 __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_constant__ CombineParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
-  if (p.call.timed && keeps_time()) start_times(p.call.group.trace != nullptr ? device::global_time_ns() : 0);
+  if constexpr (kTimed) {
+    if (keeps_time()) start_times(p.call.group.trace != nullptr ? device::global_time_ns() : 0);
+  }
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::combine)];
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
@@ -405,50 +409,62 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
     device::fence_barrier_init();
   }
-  const bool exchanged = wait_for_words(
+  const bool exchanged = wait_for_words<kTimed>(
       block.waits(), block.group(), CudaKind::combine, block.slot, kGrantWords, p.call.descriptor, block.words(0),
-      p.call.timed, [](int, int) { return true; }, [] {});
+      [](int, int) { return true; }, [] {});
   if (exchanged) {
     find_sources(block);
     // Here: the host's memory is far, and at the end everybody would wait for it.
-    if (keeps_time()) {
-      if (lane_index() == 31) {
-        if (p.call.timed) operation_times().exchanged = device::cycles();
-        write_result(block, false);
-      }
-      __syncwarp();
-      if (p.call.timed) add_exchange_waits(p.call.group);
+    if (blockIdx.x == 0 && threadIdx.x == kCudaThreads - 1) {
+      if constexpr (kTimed) operation_times().exchanged = device::cycles();
+      write_result(block, false);
+    }
+    if constexpr (kTimed) {
+      if (keeps_time()) add_exchange_waits(p.call.group);
     }
     if (reduces) reduce_items<kY>(block, producer);
     device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
       return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
     });
-    if (blockIdx.x == 0) wait_for_readers(block);
+    if (blockIdx.x == 0) wait_for_readers<kTimed>(block);
   } else if (blockIdx.x == 0) {
     if (threadIdx.x == 0) write_result(block, true);
-    if (p.call.timed && keeps_time()) {
-      add_exchange_waits(p.call.group);
-      finish_times(p.call.group, CudaOperation::combine, CudaStage::readers, block.epoch, true);
+    if constexpr (kTimed) {
+      if (keeps_time()) {
+        add_exchange_waits(p.call.group);
+        finish_times(p.call.group, CudaOperation::combine, CudaStage::readers, block.epoch, true);
+      }
     }
   }
 }
 
 }  // namespace
 
-const void* combine_kernel_of(DType y_dtype) {
+namespace {
+
+template <DType kY>
+const void* combine_kernel_of(bool timed) {
+  return timed ? reinterpret_cast<const void*>(&combine_kernel<kY, true>)
+               : reinterpret_cast<const void*>(&combine_kernel<kY, false>);
+}
+
+}  // namespace
+
+const void* combine_kernel_of(DType y_dtype, bool timed) {
   switch (y_dtype) {
     case DType::bf16:
-      return reinterpret_cast<const void*>(&combine_kernel<DType::bf16>);
+      return combine_kernel_of<DType::bf16>(timed);
     case DType::fp16:
-      return reinterpret_cast<const void*>(&combine_kernel<DType::fp16>);
+      return combine_kernel_of<DType::fp16>(timed);
     default:
-      return reinterpret_cast<const void*>(&combine_kernel<DType::fp32>);
+      return combine_kernel_of<DType::fp32>(timed);
   }
 }
 
 void launch_combine(const CombineLaunch& launch) {
   const CombineParams params{launch, CombinePlan::of(launch)};
-  launch_kernel(combine_kernel_of(launch.y_dtype), &params, launch.num_blocks, params.plan.shared.bytes, launch.stream);
+  launch_kernel(combine_kernel_of(launch.y_dtype, launch.timed), &params, launch.num_blocks, params.plan.shared.bytes,
+                launch.stream);
 }
 
 }  // namespace railyard::throughput

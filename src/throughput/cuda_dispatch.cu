@@ -65,39 +65,44 @@ __device__ void begin_route(const DispatchBlock& block) {
 }
 
 /// Block 0, all threads: the operation ended without its peers, before the exchange or behind it.
+template <bool kTimed>
 __device__ void fail(const DispatchBlock& block, bool exchanged) {
   if (threadIdx.x == 0) write_failure(block);
-  if (!block.call().timed || !keeps_time()) return;
-  const CudaGroup& group = block.call().group;
-  if (!exchanged) {
-    if (lane_index() == 0) add_clock_rate(group, device::global_time_ns());
-    add_exchange_waits(group);
+  if constexpr (kTimed) {
+    if (!keeps_time()) return;
+    const CudaGroup& group = block.call().group;
+    if (!exchanged) {
+      if (lane_index() == 0) add_clock_rate(group, device::global_time_ns());
+      add_exchange_waits(group);
+    }
+    finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, true);
   }
-  finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, true);
 }
 
 /// Block 0, all threads: everyone's rows are here, or the group has failed.
+template <bool kTimed>
 __device__ void wait_for_arrivals(const DispatchBlock& block) {
   const int source = static_cast<int>(threadIdx.x);
   const CudaGroup& group = block.call().group;
-  const bool timed = block.call().timed;
   bool arrived = true;
-  if (timed && threadIdx.x == 0) operation_times().moved = device::cycles();
+  if constexpr (kTimed) {
+    if (threadIdx.x == 0) operation_times().moved = device::cycles();
+  }
   if (source < group.num_ranks && group.has(source)) {
     float waited = 0;
     arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
                                       block.arrived(group.rank, source), block.epoch * kCudaSignalStep, waited);
-    if (timed) operation_times().last[source] = waited;
+    if constexpr (kTimed) operation_times().last[source] = waited;
   }
-  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail(block, true);
+  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail<kTimed>(block, true);
   if (threadIdx.x == 0) finish_operation(group, block.state, block.epoch, block.slot);
-  if (timed && keeps_time()) {
-    finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
+  if constexpr (kTimed) {
+    if (keeps_time()) finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
   }
 }
 
 /// All threads: rows and metadata out, signals, and in block 0 everyone's rows in.
-template <CudaEncode kEncode>
+template <CudaEncode kEncode, bool kTimed>
 __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lookup, int first_item,
                           std::int64_t entry_ns) {
   find_destinations(block);
@@ -118,10 +123,11 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
     }
     case WarpRole::clerk:
       if (!keeps_time()) break;
-      if (block.call().timed && lane_index() == 0) operation_times().exchanged = device::cycles();
-      write_result(block, entry_ns);  // the host's memory is far
-      __syncwarp();
-      if (block.call().timed) add_exchange_waits(block.call().group);
+      if constexpr (kTimed) {
+        if (lane_index() == 0) operation_times().exchanged = device::cycles();
+      }
+      write_result<kTimed>(block, entry_ns);  // the host's memory is far
+      if constexpr (kTimed) add_exchange_waits(block.call().group);
       break;
   }
   if (role != WarpRole::clerk) {
@@ -129,14 +135,16 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
         kClerkWarp * 32, block.num_ranks(), signal_share(),
         [&](int peer) { return block.call().group.has(peer) ? block.arrived(peer, block.rank()) : nullptr; });
   }
-  if (blockIdx.x == 0) wait_for_arrivals(block);
+  if (blockIdx.x == 0) wait_for_arrivals<kTimed>(block);
 }
 
-template <CudaEncode kEncode>
+template <CudaEncode kEncode, bool kTimed>
 __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
   const std::uint64_t entry_ns = keeps_time() ? device::global_time_ns() : 0;
-  if (p.call.timed && keeps_time()) start_times(entry_ns);
+  if constexpr (kTimed) {
+    if (keeps_time()) start_times(entry_ns);
+  }
   const WarpRole role = role_of(p.plan, warp_index());
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
@@ -180,26 +188,30 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
       fetch(sender, sender.item(0), 0, lookup);
     }
   };
-  if (joined && wait_for_exchange(block, look_up)) {
-    move_rows<kEncode>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
+  if (joined && wait_for_exchange<kTimed>(block, look_up)) {
+    move_rows<kEncode, kTimed>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
   } else {
     if (sends) abandon_sender(sender);
-    if (blockIdx.x == 0) fail(block, false);
+    if (blockIdx.x == 0) fail<kTimed>(block, false);
   }
 }
 
 }  // namespace
 
-const void* dispatch_kernel_of(CudaEncode encode) {
-  return encode == CudaEncode::copy ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy>)
-                                    : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3>);
+const void* dispatch_kernel_of(CudaEncode encode, bool timed) {
+  if (encode == CudaEncode::copy) {
+    return timed ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy, true>)
+                 : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::copy, false>);
+  }
+  return timed ? reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3, true>)
+               : reinterpret_cast<const void*>(&dispatch_kernel<CudaEncode::bf16_to_fp8_e4m3, false>);
 }
 
 void launch_dispatch(const DispatchLaunch& launch) {
   const DispatchParams params{launch, DispatchPlan::of(launch)};
   const bool sends = params.plan.num_senders > 0;
-  launch_kernel(dispatch_kernel_of(sends ? launch.rows.encode : CudaEncode::copy), &params, launch.num_blocks,
-                params.plan.shared.bytes, launch.stream);
+  launch_kernel(dispatch_kernel_of(sends ? launch.rows.encode : CudaEncode::copy, launch.timed), &params,
+                launch.num_blocks, params.plan.shared.bytes, launch.stream);
 }
 
 }  // namespace railyard::throughput

@@ -16,7 +16,7 @@ constexpr int kQuantiseSenders = 10;         // until the link is full
 constexpr int kFullLinkSenders = 9;
 constexpr int kFullLinkBlocks = 18;
 constexpr int kFullLinkCopyBlocks = 16;
-constexpr int kMaxStages = 8;
+constexpr int kManyLinksCopyBlocks = 12;
 constexpr std::size_t kBlockBytes = 256;  // BF16 bytes of one scale
 
 bool aligned(const void* pointer, std::size_t pitch, std::size_t bytes) {
@@ -36,7 +36,7 @@ void split_row(DispatchPlan& plan, std::size_t row_bytes, std::size_t unit) {
   plan.input_segment = static_cast<std::uint32_t>(segment);
 }
 
-void plan_copy(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
+void plan_copy(DispatchPlan& plan, const CudaRows& rows, int num_blocks, int num_ranks) {
   const std::size_t scale_bytes = rows.scales != nullptr ? rows.num_scales * rows.scale_element : 0;
   plan.shape = CudaRowShape::of(rows.bytes, scale_bytes);
   split_row(plan, plan.shape.row_pitch, 128);
@@ -51,8 +51,12 @@ void plan_copy(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
       scale_bytes > 0 && rows.scale_step == rows.scale_element && aligned(rows.scales, rows.scale_pitch, scale_bytes);
   // Few bytes in flight are the faster choice once the link is full (docs/measurements).
   const bool large = plan.stage_bytes > 10240;
-  plan.num_senders = large ? 2 : num_blocks < kFullLinkCopyBlocks ? 5 : 4;
-  plan.num_stages = 3;
+  if (num_ranks > 2 && num_blocks >= kManyLinksCopyBlocks) {
+    plan.num_senders = large ? 1 : 3;
+  } else {
+    plan.num_senders = large ? 2 : num_blocks < kFullLinkCopyBlocks ? 5 : 4;
+  }
+  plan.num_stages = kMinStages;
 }
 
 void plan_quantise(DispatchPlan& plan, const CudaRows& rows, int num_blocks) {
@@ -142,7 +146,7 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
   plan.workspace = DispatchWorkspace::of(launch.route.max_tokens, num_ranks);
   if (launch.operation != CudaOperation::route && launch.rows.bytes > 0) {
     if (launch.rows.encode == CudaEncode::copy) {
-      plan_copy(plan, launch.rows, launch.num_blocks);
+      plan_copy(plan, launch.rows, launch.num_blocks, num_ranks);
     } else {
       plan_quantise(plan, launch.rows, launch.num_blocks);
     }
@@ -151,11 +155,14 @@ DispatchPlan DispatchPlan::of(const DispatchLaunch& launch) {
             diagnostics::format("{} tokens of {} segments", launch.num_tokens, plan.num_segments));
   }
   if (plan.num_senders > 0) {
-    require(launch.num_senders < kClerkWarp && launch.num_stages <= kMaxStages, ErrorCode::invalid_argument,
-            diagnostics::format("{} senders with {} stages; the limits are {} and {}", launch.num_senders,
-                                launch.num_stages, kClerkWarp - 1, kMaxStages));
     if (launch.num_senders > 0) plan.num_senders = launch.num_senders;
-    if (launch.num_stages > 1 && launch.rows.encode == CudaEncode::copy) plan.num_stages = launch.num_stages;
+    const bool copies = launch.rows.encode == CudaEncode::copy;
+    if (launch.num_stages > 0 && copies) plan.num_stages = launch.num_stages;
+    require(
+        plan.num_senders < kClerkWarp && plan.num_stages <= kMaxStages && (!copies || plan.num_stages >= kMinStages),
+        ErrorCode::invalid_argument,
+        diagnostics::format("{} senders with {} stages; the limits are {}, and {} to {}", plan.num_senders,
+                            plan.num_stages, kClerkWarp - 1, kMinStages, kMaxStages));
   }
   plan.shared = share(plan, num_ranks, launch.placement.num_experts, launch.route.top_k);
   while (plan.shared.bytes > kSharedLimit && plan.num_senders > 1) {

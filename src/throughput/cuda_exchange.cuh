@@ -54,13 +54,13 @@ __device__ inline void publish_grant(const DispatchBlock& block) {
 /// All threads. Waits for the words that this block needs, into shared memory; block 0 needs them all, for the verdict.
 /// False, in all threads, if the group has failed. Then `block.destinations()` say nothing. `meanwhile()`: what senders
 /// do while the words are under way.
-template <class Meanwhile>
+template <bool kTimed, class Meanwhile>
 __device__ __forceinline__ bool wait_for_exchange(const DispatchBlock& block, Meanwhile meanwhile) {
   const int rank = block.rank();
   constexpr int kCounts = static_cast<int>(MailboxWord::counts);
-  return wait_for_words(
+  return wait_for_words<kTimed>(
       block.waits(), block.call().group, CudaKind::dispatch, block.slot, block.plan().num_words,
-      block.call().descriptor, at<std::uint32_t>(block.shared, block.plan().shared.words), block.call().timed,
+      block.call().descriptor, at<std::uint32_t>(block.shared, block.plan().shared.words),
       [&](int source, int word) {
         return blockIdx.x == 0 || word < kGrantWords || word == kCounts + rank || (word >= kCounts && source < rank);
       },

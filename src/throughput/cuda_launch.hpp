@@ -137,7 +137,7 @@ struct DispatchLaunch {
   int num_blocks = 0;  // [1, kCudaMaxBlocks]; more than 64 are slower (docs/measurements)
   // How a block works; 0: the measured default. They change no result.
   int num_senders = 0;  // warps that move rows, at most 14
-  int num_stages = 0;   // rows in a warp's ring, at most 8
+  int num_stages = 0;   // rows in a warp's ring where they are copied, 3 to 8
   void* stream = nullptr;
 };
 

@@ -48,14 +48,13 @@ __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, Cuda
 
 /// All threads of the block. Waits for those of `num_words` words of every member that `is_needed(source, word)`, into
 /// `words` [ranks, num_words]; of the others they are zeros. Compares descriptors. False, in all threads, if the group
-/// has failed. If `timed`, block 0 notes how long it waited for each source's last word, which comes with the others or
+/// has failed. If timed, block 0 notes how long it waited for each source's last word, which comes with the others or
 /// after them; a thread that waits for several words (more than 16 ranks) begins its later waits later. `meanwhile()`
 /// is done by each thread before its waits: by the low warps alone, or it delays them.
-template <class IsNeeded, class Meanwhile>
+template <bool kTimed, class IsNeeded, class Meanwhile>
 __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, const CudaGroup& group, CudaKind kind,
                                                std::uint32_t slot, int num_words, std::uint32_t descriptor,
-                                               std::uint32_t* words, bool timed, IsNeeded is_needed,
-                                               Meanwhile meanwhile) {
+                                               std::uint32_t* words, IsNeeded is_needed, Meanwhile meanwhile) {
   __shared__ int failures;
   const auto tag = static_cast<std::uint32_t>(scope.epoch);
   if (threadIdx.x == 0) failures = 0;
@@ -75,7 +74,9 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
     float waited = 0;
     const bool came = device::wait_for_word(scope, source, mailbox_at(group, kind, slot, group.rank, source) + word,
                                             tag, value, waited);
-    if (timed && blockIdx.x == 0 && word == num_words - 1) operation_times().exchange[source] = waited;
+    if constexpr (kTimed) {
+      if (blockIdx.x == 0 && word == num_words - 1) operation_times().exchange[source] = waited;
+    }
     if (!came) {
       atomicOr(&failures, 1);
       continue;  // so that every peer that is missing is named

@@ -24,14 +24,20 @@ struct NamedKernel {
 }  // namespace
 
 std::vector<CudaKernelReport> prepare_kernels() {
-  const NamedKernel kernels[] = {{"dispatch_copy", dispatch_kernel_of(CudaEncode::copy)},
-                                 {"dispatch_bf16_to_fp8_e4m3", dispatch_kernel_of(CudaEncode::bf16_to_fp8_e4m3)},
-                                 {"combine_bf16", combine_kernel_of(DType::bf16)},
-                                 {"combine_fp16", combine_kernel_of(DType::fp16)},
-                                 {"combine_fp32", combine_kernel_of(DType::fp32)},
-                                 {"expert_load", expert_load_kernel_address()},
-                                 {"read_back", device::read_back_kernel_address()},
-                                 {"clock", device::clock_kernel_address()}};
+  const NamedKernel kernels[] = {
+      {"dispatch_copy", dispatch_kernel_of(CudaEncode::copy, false)},
+      {"dispatch_copy, timed", dispatch_kernel_of(CudaEncode::copy, true)},
+      {"dispatch_bf16_to_fp8_e4m3", dispatch_kernel_of(CudaEncode::bf16_to_fp8_e4m3, false)},
+      {"dispatch_bf16_to_fp8_e4m3, timed", dispatch_kernel_of(CudaEncode::bf16_to_fp8_e4m3, true)},
+      {"combine_bf16", combine_kernel_of(DType::bf16, false)},
+      {"combine_bf16, timed", combine_kernel_of(DType::bf16, true)},
+      {"combine_fp16", combine_kernel_of(DType::fp16, false)},
+      {"combine_fp16, timed", combine_kernel_of(DType::fp16, true)},
+      {"combine_fp32", combine_kernel_of(DType::fp32, false)},
+      {"combine_fp32, timed", combine_kernel_of(DType::fp32, true)},
+      {"expert_load", expert_load_kernel_address()},
+      {"read_back", device::read_back_kernel_address()},
+      {"clock", device::clock_kernel_address()}};
   int device = 0;
   require_cuda(cudaGetDevice(&device), "the current device");
   int major = 0;

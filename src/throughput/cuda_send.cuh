@@ -279,7 +279,8 @@ __device__ inline void look_up_ring(const Sender& sender) {
   }
 }
 
-/// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued.
+/// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued;
+/// where its new item goes is known one store later, before its turn comes again (kMinStages).
 __device__ inline void send_copies(Sender& sender) {
   const int num_stages = sender.plan().num_stages;
   Lookup ahead;
@@ -289,8 +290,6 @@ __device__ inline void send_copies(Sender& sender) {
     const int item = sender.item(stage);
     if (item >= sender.num_items()) break;
     device::barrier_wait(sender.barrier(stage), sender.parity);
-    settle(sender, ahead);
-    ahead.item = 0x7FFFFFFF;
     store(sender, item, stage);
     if (++stage == num_stages) {
       stage = 0;
@@ -303,12 +302,11 @@ __device__ inline void send_copies(Sender& sender) {
       device::bulk_wait_read<1>();
       device::debug_delay();
     }
+    settle(sender, ahead);
     __syncwarp();
     if (lane_index() == 0) sender.item(refill) = next;
-    if (next < sender.num_items()) {
-      fetch(sender, next, refill, ahead);
-      load(sender, next, refill);
-    }
+    fetch(sender, next, refill, ahead);
+    if (next < sender.num_items()) load(sender, next, refill);
     __syncwarp();
     if (++refill == num_stages) refill = 0;
   }

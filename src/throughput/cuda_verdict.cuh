@@ -100,7 +100,8 @@ __device__ inline Status judge(const DispatchBlock& block, std::int64_t& num_dro
 }
 
 /// One warp of block 0. Everything that follows from the exchange, to both copies of the result.
-__device__ __noinline__ inline void write_result(DispatchBlock block, std::int64_t entry_ns) {
+template <bool kTimed>
+__device__ __noinline__ void write_result(DispatchBlock block, std::int64_t entry_ns) {
   const DispatchLaunch& call = block.call();
   const int num_ranks = block.num_ranks();
   CudaDispatchResult* const copies[2] = {call.result, call.host_result};
@@ -130,7 +131,7 @@ __device__ __noinline__ inline void write_result(DispatchBlock block, std::int64
   result.entry_ns = entry_ns;
   const std::uint64_t now_ns = device::global_time_ns();
   result.exchanged_ns = static_cast<std::int64_t>(now_ns);
-  if (call.timed) add_clock_rate(call.group, now_ns);
+  if constexpr (kTimed) add_clock_rate(call.group, now_ns);
   if (block.makes_route()) {
     result.status = judge(block, result.num_dropped);
     result.num_rows = own_rows(block).kept;
