@@ -5,6 +5,7 @@
 #include "codecs/element.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 namespace railyard::codecs {
@@ -13,6 +14,11 @@ namespace railyard::codecs {
 inline constexpr std::size_t kStreamingMinimumBytes = 512;
 /// Streaming stores write whole cache lines.
 inline constexpr std::size_t kCacheLineBytes = 64;
+
+/// From `address` to the next begin of a line.
+[[gnu::always_inline]] inline std::size_t bytes_to_line(const void* address) noexcept {
+  return (kCacheLineBytes - reinterpret_cast<std::uintptr_t>(address) % kCacheLineBytes) % kCacheLineBytes;
+}
 
 template <DType T>
 inline constexpr std::size_t kElementBytes = sizeof(typename Element<T>::Storage);

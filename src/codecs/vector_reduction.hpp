@@ -78,6 +78,14 @@ void vector_finish(void* out, int first, typename V::Floats low, typename V::Flo
   }
 }
 
+/// Every line of the chunk that comes kPrefetchBytes later: rows that have left the caches are summed in half the time
+/// of one line prefetched per chunk (Zen 4).
+template <class V, DType Input>
+void vector_prefetch_eight(const std::byte* chunk) noexcept {
+  constexpr std::size_t kBytes = 8 * static_cast<std::size_t>(V::kWidth) * kElementBytes<Input>;
+  for (std::size_t line = 0; line < kBytes; line += kCacheLineBytes) V::prefetch(chunk + V::kPrefetchBytes + line);
+}
+
 /// Eight vectors of elements from `first` on. The accumulators are named one by one: they stay in registers while the
 /// rows pass, where compilers would keep an array of them in memory.
 template <class V, DType Input, DType Output, Stores S, bool Weighted>
@@ -93,7 +101,7 @@ void vector_sum_eight(const Terms& terms, void* out, int first) noexcept {
   typename V::Floats a7 = vector_start<V>(terms, first + 7 * kWidth);
   for (int r = 0; r < terms.count; ++r) {
     const std::byte* const row = element_at<Input>(terms.rows[r], first);
-    V::prefetch(row + V::kPrefetchBytes);
+    vector_prefetch_eight<V, Input>(row);
     const typename V::Floats weight = V::broadcast(Weighted ? terms.weights[r] : 1.0F);
     a0 = vector_term<V, Input, Weighted>(a0, weight, row);
     a1 = vector_term<V, Input, Weighted>(a1, weight, element_at<Input>(row, kWidth));
