@@ -4,7 +4,8 @@
 //
 //   cuda_kernels_bench [name=value ...]   tokens=4096 ranks=2 devices=2 blocks=16 what=all zipf=0 reps=12
 //                                         senders=0 stages=0 reducers=0 chunk=0 verify=1 routed=0
-//   blocks, senders, stages, reducers and chunk take lists: every combination is timed
+//   blocks, senders, stages, reducers and chunk take lists: every combination is timed (stages: 0 for the default;
+//   3 to 8 where rows are copied, 2 to 8 of combine)
 //
 // Times are of the whole operation with its exchange: median over replays of the slowest rank, microseconds. `graph`:
 // eight operations per captured graph, inputs and outputs rotated through more than twice the L2; `event`: single

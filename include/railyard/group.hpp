@@ -196,7 +196,7 @@ class RAILYARD_API Group {
   /// Local. The deadline of later waits.
   void set_timeout(std::chrono::nanoseconds timeout);
   [[nodiscard]] GroupStatistics statistics() const;
-  /// Local. On the host they are always kept. On CUDA of the operations that have ended on the device since
+  /// Local. On the host they are always kept. On CUDA of the operations on the device since
   /// set_wait_statistics(true), or with RAILYARD_TRACE; waits for a small kernel there, for no operation.
   /// RY-UNSUPPORTED if neither was asked for.
   [[nodiscard]] WaitStatistics wait_statistics() const;

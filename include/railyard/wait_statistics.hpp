@@ -42,7 +42,8 @@ struct StageWaits {
 /// (beyond 16 ranks at some after others: a late one may hide another). A peer's
 /// part of an exchange is its counts, where there are any; `slot` is not waited for. Each operation measures in cycles
 /// of its SM; what the group's dispatches took by the GPU's clock as well says how long a cycle is, on average. Sums
-/// are added when an operation ends, also one that gave up; one that is ending may be in some of the numbers only.
+/// of an exchange are added once all have come, the others when an operation ends, also one that gave up; one that is
+/// under way may be in some of the numbers only.
 struct WaitStatistics {
   StageWaits all;
   std::vector<StageWaits> peers;  // [ranks]; one's own is zero

@@ -40,7 +40,7 @@ void vector_stream_copy(void* const* destinations, const std::byte* source, std:
   copy_part(done, bytes - done);
 }
 
-/// Two destinations at a time share a read of the row (20.5 us where one after the other takes 25.5, as above); the
+/// Two destinations at a time share a read of the row (39 GB/s read and written instead of 29, one Zen 4 core); the
 /// others read it in the cache.
 template <class V, Stores S>
 void vector_copy(void* const* destinations, int count, const void* source, std::size_t bytes) noexcept {

@@ -17,7 +17,8 @@ constexpr int kFullLinkSenders = 9;
 constexpr int kFullLinkBlocks = 18;
 constexpr int kFullLinkCopyBlocks = 16;
 constexpr int kManyLinksCopyBlocks = 12;
-constexpr std::size_t kBlockBytes = 256;  // BF16 bytes of one scale
+constexpr std::size_t kManyLinksStage = 7168;  // bytes; with fewer, as few warps were not measured
+constexpr std::size_t kBlockBytes = 256;       // BF16 bytes of one scale
 
 bool aligned(const void* pointer, std::size_t pitch, std::size_t bytes) {
   return (reinterpret_cast<std::uintptr_t>(pointer) | pitch | bytes) % 16 == 0;
@@ -51,7 +52,8 @@ void plan_copy(DispatchPlan& plan, const CudaRows& rows, int num_blocks, int num
       scale_bytes > 0 && rows.scale_step == rows.scale_element && aligned(rows.scales, rows.scale_pitch, scale_bytes);
   // Few bytes in flight are the faster choice once the link is full (docs/measurements).
   const bool large = plan.stage_bytes > 10240;
-  if (num_ranks > 2 && num_blocks >= kManyLinksCopyBlocks) {
+  const bool is_bulk = plan.bulk_rows && (scale_bytes == 0 || plan.bulk_scales);
+  if (num_ranks > 2 && num_blocks >= kManyLinksCopyBlocks && is_bulk && plan.stage_bytes >= kManyLinksStage) {
     plan.num_senders = large ? 1 : 3;
   } else {
     plan.num_senders = large ? 2 : num_blocks < kFullLinkCopyBlocks ? 5 : 4;

@@ -2,7 +2,7 @@
 // Warps that move rows: into a ring of shared-memory stages, and from there to every destination at its final row.
 //
 // Work is handed out by tickets, a segment of a row each, because SMs are not equally fast on the link. A warp's first
-// items are fixed, so that loads start before the route is known. Lane d looks up and serves destination d.
+// items are fixed, so that loads start before the route is known. A lane looks up and serves one or two destinations.
 #pragma once
 
 #include "throughput/cuda_dispatch_block.cuh"
@@ -25,6 +25,7 @@ struct Sender {
   std::uint32_t parity = 0;  // of the ring's barriers now
 
   static constexpr int kLookupsPerLane = 2;
+  static_assert(kCudaMaxRanks <= 32 * kLookupsPerLane && kCudaMaxTopK <= 32, "a known route's slots take a lane each");
 
   [[nodiscard]] __device__ const DispatchPlan& plan() const { return block.plan(); }
   [[nodiscard]] __device__ int num_items() const { return block.tokens * plan().num_segments; }

@@ -4,7 +4,7 @@
 // Block 0 of each operation adds what it waited for every peer, by additions and maxima that nobody waits for;
 // operations of a group follow one another, so nobody else adds meanwhile. Times are cycles of SMs, which cost nothing
 // to read; what dispatches take until their exchange, in both clocks, tells what a cycle is. Kernels on other streams
-// may read at any time: each word is whole, an operation that is just ending may be in some of its words only.
+// may read at any time: each word is whole, an operation under way may be in some of its words only.
 #pragma once
 
 #include "device/wait_report.hpp"
