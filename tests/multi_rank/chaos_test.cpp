@@ -3,6 +3,7 @@
 // those that may go on do, with the right results, and nothing hangs.
 //   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
 //   RAILYARD_TEST_CASES  how many faults
+#include "multi_rank/chaos.hpp"
 #include "api/test_hooks.hpp"
 #include "multi_rank/left_behind.hpp"
 #include "multi_rank/plain.hpp"
@@ -16,23 +17,19 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <new>
 #include <random>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace railyard::multi_rank {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using transports::Stage;
 using namespace std::chrono_literals;
 
@@ -48,20 +45,10 @@ constexpr std::uint64_t kCases = 24;
 constexpr std::uint64_t kCases = 100;
 #endif
 
-enum class Fault : std::uint8_t {
-  killed,         // SIGKILL
-  stopped,        // SIGSTOP, resumed after the others have given up
-  exits,          // _exit(0), without a word
-  throws,         // its function ends with an exception
-  other_config,   // its group has other options
-  wrong_ids,      // ids beyond the experts: a status, no failure
-  no_rendezvous,  // SIGKILL to the process in which all have met: the world is over, the ranks live
-};
-constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids", "no_rendezvous"};
 constexpr std::array kStages{Stage::slot,  Stage::exchange, Stage::write,  Stage::arrival,
                              Stage::place, Stage::pull,     Stage::readers};
 
-struct Case {
+struct Case : FaultPlan {
   explicit Case(std::uint64_t seed) : random(seed) {
     ranks = 2 + static_cast<int>(random.below(4));
     victim = static_cast<int>(random.below(ranks));
@@ -79,36 +66,12 @@ struct Case {
            std::string(railyard::name(layout)) + (meeting == ProcessWorld::Meeting::external ? ", met elsewhere" : "");
   }
 
-  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, unless it is
-  /// elsewhere (then one of two is no majority), and with an exception the rank ends the world.
-  [[nodiscard]] bool others_go_on() const {
-    return (victim != 0 || (meeting == ProcessWorld::Meeting::external && ranks > 2)) &&
-           (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
-  }
-
   Random random;
-  int ranks;
-  int victim;
-  Fault fault;
   Stage stage;
   int before;  // rounds without the fault
   Mode mode;
   Layout layout;
-  ProcessWorld::Meeting meeting = ProcessWorld::Meeting::shared_page;
   std::string text;
-};
-
-/// When the fault happened, when the last survivor was told, and when it worked again, for all processes to see.
-struct Shared {
-  std::atomic<std::int64_t> fault_ns{0};
-  std::atomic<std::int64_t> slowest_ns{0};
-  std::atomic<std::int64_t> recovered_ns{0};
-  std::atomic<pid_t> rendezvous{0};  // once it is known
-
-  static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
-    for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
-    }
-  }
 };
 
 /// How long the slowest survivor of each kind of fault waited for its error.
@@ -118,7 +81,7 @@ struct Waits {
   std::array<std::int64_t, kFaultNames.size()> recoveries{};
   std::array<std::chrono::nanoseconds, kFaultNames.size()> recovered{};
 
-  void add(const Case& chaos, const Shared& shared) {
+  void add(const Case& chaos, const FaultTimes& shared) {
     const auto index = static_cast<std::size_t>(chaos.fault);
     ++faults[index];
     slowest[index] = std::max(slowest[index], std::chrono::nanoseconds(shared.slowest_ns.load()));
@@ -135,17 +98,10 @@ struct Waits {
   }
 };
 
-std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
-
-void end_rendezvous(const Shared& shared) {
-  while (shared.rendezvous.load() == 0) std::this_thread::yield();
-  if (::kill(shared.rendezvous.load(), SIGKILL) != 0) throw std::runtime_error("the rendezvous was not there");
-}
-
 [[noreturn]] void leave_mid_operation() { throw std::runtime_error("a bug"); }
 
-void commit(Fault fault, Shared& shared) {
-  shared.fault_ns.store(now_ns());
+void commit(Fault fault, FaultTimes& shared) {
+  shared.fault_ns.store(FaultTimes::now_ns());
   switch (fault) {
     case Fault::killed:
       ::raise(SIGKILL);
@@ -158,7 +114,7 @@ void commit(Fault fault, Shared& shared) {
     case Fault::throws:
       leave_mid_operation();
     case Fault::no_rendezvous:
-      end_rendezvous(shared);
+      shared.end_rendezvous();
       break;
     case Fault::other_config:
     case Fault::wrong_ids:
@@ -170,7 +126,7 @@ void commit(Fault fault, Shared& shared) {
 /// survivor whose deadline has passed; where the rendezvous has gone, that.
 bool is_clear(const Error& error, const Case& chaos) {
   const std::string text = error.what();
-  if (chaos.fault == Fault::no_rendezvous) return text.find("the rendezvous: its process has gone") != text.npos;
+  if (chaos.fault == Fault::no_rendezvous) return text.find(kNoRendezvous) != text.npos;
   if (text.find("calls the group's ranks to recover") != text.npos && !chaos.others_go_on()) return false;
   const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
                     error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
@@ -187,7 +143,7 @@ GroupOptions options_of(const Case& chaos, const Scenario& scenario, const TestH
 /// One rank's part of a case.
 class ChaosRank {
  public:
-  ChaosRank(Rank& rank, const Case& chaos, const Scenario& scenario, Shared& shared, const Place& place)
+  ChaosRank(Rank& rank, const Case& chaos, const Scenario& scenario, FaultTimes& shared, const Place& place)
       : rank_(rank), chaos_(chaos), scenario_(scenario), shared_(shared), place_(place) {}
 
   void run(const PlainRound& plain, const PlainRound& left);
@@ -205,7 +161,7 @@ class ChaosRank {
   Rank& rank_;
   const Case& chaos_;
   const Scenario& scenario_;
-  Shared& shared_;
+  FaultTimes& shared_;
   const Place& place_;
   bool armed_ = false;
 };
@@ -217,7 +173,7 @@ void ChaosRank::run(const PlainRound& plain, const PlainRound& left) {
     armed_ = false;
     commit(chaos_.fault, shared_);
   };
-  if (chaos_.fault == Fault::other_config) shared_.fault_ns.store(now_ns());
+  if (chaos_.fault == Fault::other_config) shared_.fault_ns.store(FaultTimes::now_ns());
   try {
     Group group(rank_, options_of(chaos_, scenario_, hooks, is_victim()));
     try {
@@ -253,13 +209,13 @@ void ChaosRank::run_until_lost(Group& group, const PlainRound& plain) {
 bool ChaosRank::may_go_unnoticed(int round) const {
   if (chaos_.fault != Fault::no_rendezvous) return round < 6;
   const std::int64_t fault_ns = shared_.fault_ns.load();
-  return fault_ns == 0 || std::chrono::nanoseconds(now_ns() - fault_ns) < kSlack;
+  return fault_ns == 0 || std::chrono::nanoseconds(FaultTimes::now_ns() - fault_ns) < kSlack;
 }
 
 void ChaosRank::check_told(const Error& error) const {
   if (!is_survivor()) return;
-  const auto late = std::chrono::nanoseconds(now_ns() - shared_.fault_ns.load());
-  Shared::raise_to(shared_.slowest_ns, late.count());
+  const auto late = std::chrono::nanoseconds(FaultTimes::now_ns() - shared_.fault_ns.load());
+  FaultTimes::raise_to(shared_.slowest_ns, late.count());
   place_.require(is_clear(error, chaos_), std::string("unclear: ") + error.what());
   place_.require(
       late < (chaos_.fault == Fault::stopped ? kDeadline + kSlack : kSlack),
@@ -270,7 +226,7 @@ void ChaosRank::go_on(Group& group, const PlainRound& left) {
   if (is_victim()) return expect_left_behind(place_, group);  // it was stopped
   if (chaos_.fault == Fault::stopped) group.set_timeout(kRollCall);
   const Recovery recovery = group.recover();
-  Shared::raise_to(shared_.recovered_ns, now_ns() - shared_.fault_ns.load());
+  FaultTimes::raise_to(shared_.recovered_ns, FaultTimes::now_ns() - shared_.fault_ns.load());
   place_.require(recovery.masked == std::vector<int>{chaos_.victim}, "other ranks are masked than the victim");
   group.set_timeout(kPatience);
   for (int round = 0; round < 3; ++round) {
@@ -280,18 +236,17 @@ void ChaosRank::go_on(Group& group, const PlainRound& left) {
 
 /// Nobody can agree any more who goes on.
 void ChaosRank::expect_no_world(Group& group) {
-  constexpr const char* kWhy = "the rendezvous: its process has gone";
-  expect_error(place_, ErrorCode::aborted, {kWhy}, [&] { static_cast<void>(group.recover()); });
-  expect_error(place_, ErrorCode::aborted, {kWhy}, [&] { rank_.barrier(); });
+  expect_error(place_, ErrorCode::aborted, {kNoRendezvous}, [&] { static_cast<void>(group.recover()); });
+  expect_error(place_, ErrorCode::aborted, {kNoRendezvous}, [&] { rank_.barrier(); });
 }
 
 std::string run_case(const Case& chaos, Waits& waits) {
   const Scenario scenario = plain_scenario({.ranks = chaos.ranks}, chaos.mode);
   const PlainRound plain = plain_round(scenario, 7, chaos.layout);
   const PlainRound left = without_ranks(scenario, plain, {chaos.victim});
-  void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* const memory = ::mmap(nullptr, sizeof(FaultTimes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return "no shared page";
-  auto* const shared = new (memory) Shared;
+  auto* const shared = new (memory) FaultTimes;
   Report report;
   const WorldOptions options{.timeout = kPatience, .log_level = LogLevel::off};
   const auto body = [&](Rank& rank) {
@@ -306,13 +261,8 @@ std::string run_case(const Case& chaos, Waits& waits) {
     world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
   }
   waits.add(chaos, *shared);
-  ::munmap(memory, sizeof(Shared));
+  ::munmap(memory, sizeof(FaultTimes));
   return report.ok() ? "" : chaos.text + report.text();
-}
-
-std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::stoull(text);
 }
 
 TEST(Chaos, SurvivorsAreToldInTimeAndWhatTheyHadIsRight) {

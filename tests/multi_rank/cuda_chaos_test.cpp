@@ -5,6 +5,7 @@
 //   RAILYARD_TEST_SEED   the first fault's seed; without it, a random one, printed
 //   RAILYARD_TEST_CASES  how many faults
 #include "multi_rank/backend.hpp"
+#include "multi_rank/chaos.hpp"
 #include "multi_rank/left_behind.hpp"
 #include "multi_rank/plain.hpp"
 #include "multi_rank/process_world.hpp"
@@ -45,19 +46,7 @@ constexpr auto kSlack = 5s;
 constexpr auto kRollCall = 2s;  // of survivors who know that one of them is missing
 constexpr int kRounds = 2000;   // long before the last the fault has come
 
-enum class Fault : std::uint8_t {
-  killed,         // SIGKILL
-  stopped,        // SIGSTOP, resumed after the others have given up
-  exits,          // _exit(0), without a word
-  throws,         // its function ends with an exception
-  other_config,   // its group has other options
-  wrong_ids,      // ids beyond the experts: a status, no failure
-  no_rendezvous,  // SIGKILL to the process in which all have met: the world is over, the ranks live
-};
-constexpr std::array kFaultNames{"killed", "stopped", "exits", "throws", "other_config", "wrong_ids", "no_rendezvous"};
-constexpr const char* kNoRendezvous = "the rendezvous: its process has gone";
-
-struct Case {
+struct Case : FaultPlan {
   explicit Case(std::uint64_t seed) : random(seed) {
     ranks = 2 + static_cast<int>(random.below(backend().max_ranks()));  // two may share a GPU
     victim = static_cast<int>(random.below(ranks));
@@ -70,37 +59,14 @@ struct Case {
            " us after the first round" + (meeting == ProcessWorld::Meeting::external ? ", met elsewhere" : "");
   }
 
-  /// A process that has gone, or does not come, is masked; with rank 0's the rendezvous has gone, unless it is
-  /// elsewhere (then one of two is no majority), and with an exception the rank ends the world.
-  [[nodiscard]] bool others_go_on() const {
-    return (victim != 0 || (meeting == ProcessWorld::Meeting::external && ranks > 2)) &&
-           (fault == Fault::killed || fault == Fault::exits || fault == Fault::stopped);
-  }
-  /// Whether the rank is to be told, in time. The rendezvous has another process than the rank that ends it.
-  [[nodiscard]] bool survives(int rank) const { return rank != victim || fault == Fault::no_rendezvous; }
-
   Random random;
-  int ranks;
-  int victim;
-  Fault fault;
   std::chrono::microseconds after;
-  ProcessWorld::Meeting meeting = ProcessWorld::Meeting::shared_page;
   std::string text;
 };
 
-/// When the fault happened, when the last survivor was told, when it worked again, and how long it took to destroy its
-/// group, for all processes to see.
-struct Shared {
-  std::atomic<std::int64_t> fault_ns{0};
-  std::atomic<std::int64_t> slowest_ns{0};
-  std::atomic<std::int64_t> recovered_ns{0};
+/// And how long it took the last survivor to destroy its group.
+struct Shared : FaultTimes {
   std::atomic<std::int64_t> destroyed_ns{0};
-  std::atomic<pid_t> rendezvous{0};  // once it is known
-
-  static void raise_to(std::atomic<std::int64_t>& most, std::int64_t ns) {
-    for (std::int64_t seen = most.load(); ns > seen && !most.compare_exchange_weak(seen, ns);) {
-    }
-  }
 };
 
 /// Of one kind of fault, over all cases.
@@ -113,17 +79,15 @@ struct Outcome {
 };
 using Outcomes = std::array<Outcome, kFaultNames.size()>;
 
-std::int64_t now_ns() { return Clock::now().time_since_epoch().count(); }
-
 /// A group whose dead ranks keep nobody who destroys it.
 class ChaosGroup {
  public:
   ChaosGroup(Rank& rank, const GroupOptions& options, const Case& chaos, Shared& shared, const Place& place)
       : group_(std::in_place, rank, options), survives_(chaos.survives(rank.index())), shared_(shared), place_(place) {}
   ~ChaosGroup() {
-    const std::int64_t start = now_ns();
+    const std::int64_t start = Shared::now_ns();
     group_.reset();
-    const std::int64_t took = now_ns() - start;
+    const std::int64_t took = Shared::now_ns() - start;
     if (!survives_) return;
     Shared::raise_to(shared_.destroyed_ns, took);
     place_.require(std::chrono::nanoseconds(took) < kDeadline + 1s,
@@ -154,18 +118,13 @@ void use_wrong_ids(Rank& rank, Group& group, const Case& chaos, const Scenario& 
                 "ids beyond the experts are no status that names the rank");
 }
 
-void end_rendezvous(const Shared& shared) {
-  while (shared.rendezvous.load() == 0) std::this_thread::yield();
-  ::kill(shared.rendezvous.load(), SIGKILL);
-}
-
 /// The fault happens while rounds go on, in whatever stage the kernels are.
 void commit(Fault fault, Shared& shared) {
-  shared.fault_ns.store(now_ns());
+  shared.fault_ns.store(Shared::now_ns());
   if (fault == Fault::killed) ::kill(::getpid(), SIGKILL);
   if (fault == Fault::stopped) ::kill(::getpid(), SIGSTOP);
   if (fault == Fault::exits) ::_exit(0);
-  if (fault == Fault::no_rendezvous) end_rendezvous(shared);
+  if (fault == Fault::no_rendezvous) shared.end_rendezvous();
 }
 
 void run_until_lost(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario, const PlainRound& plain,
@@ -213,7 +172,7 @@ bool is_clear(const Error& error, const Case& chaos) {
 }
 
 void check_survivor(const Error& error, const Case& chaos, Shared& shared, const Place& place) {
-  const std::int64_t late = now_ns() - shared.fault_ns.load();
+  const std::int64_t late = Shared::now_ns() - shared.fault_ns.load();
   Shared::raise_to(shared.slowest_ns, late);
   place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
   const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
@@ -228,7 +187,7 @@ void go_on(Rank& rank, Group& group, const Case& chaos, const Scenario& scenario
   if (rank.index() == chaos.victim) return expect_left_behind(place, group);  // it was stopped
   if (chaos.fault == Fault::stopped) group.set_timeout(kRollCall);
   const Recovery recovery = group.recover();
-  Shared::raise_to(shared.recovered_ns, now_ns() - shared.fault_ns.load());
+  Shared::raise_to(shared.recovered_ns, Shared::now_ns() - shared.fault_ns.load());
   place.require(recovery.masked == std::vector<int>{chaos.victim}, "other ranks are masked than the victim");
   group.set_timeout(kPatience);
   for (int round = 0; round < 3; ++round) {
@@ -246,7 +205,7 @@ void run_rank(Rank& rank, const Case& chaos, const Scenario& scenario, const Pla
               Shared& shared, const Place& place) {
   try {
     GroupOptions options = scenario.options;
-    if (chaos.fault == Fault::other_config) shared.fault_ns.store(now_ns());
+    if (chaos.fault == Fault::other_config) shared.fault_ns.store(Shared::now_ns());
     if (chaos.fault == Fault::other_config && rank.index() == chaos.victim) options.max_top_k += 1;
     ChaosGroup owner(rank, options, chaos, shared, place);
     Group& group = owner.group();
@@ -292,11 +251,6 @@ std::string run_case(const Case& chaos, Outcomes& outcomes) {
   outcome.destroyed_ns = std::max(outcome.destroyed_ns, shared->destroyed_ns.load());
   ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();
-}
-
-std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::stoull(text);
 }
 
 class CudaChaos : public ::testing::Test {
