@@ -215,7 +215,6 @@ void TcpHub::admit(Peer& peer, const Message& message) {
   }
   place = &peer;
   peer.rank = rank;
-  peer.admitted = Clock::now();
   peer.connection.set_max_payload(kMaxContributionBytes);
   if (std::ranges::find(ranks_, nullptr) != ranks_.end()) return;
   stage_ = Stage::running;
@@ -327,7 +326,7 @@ void TcpHub::pass_on_assemblies() {
 
 void TcpHub::take_hello_back(Peer& peer) {
   const std::string missing = missing_ranks(size_, [&](std::size_t rank) { return ranks_[rank] == nullptr; });
-  const std::string refusal = last_refusal_at_ >= peer.admitted ? last_refusal_ : "";
+  const std::string refusal = last_refusal_at_ >= peer.since ? last_refusal_ : "";
   peer.connection.queue(make_packet(header(MessageKind::withdrawn), missing + '\n' + refusal));
   ranks_[static_cast<std::size_t>(peer.rank)] = nullptr;
   peer.rank = -1;

@@ -40,7 +40,7 @@ class TcpHub {
     Connection connection;
     std::string origin;
     Clock::time_point hello_deadline;  // for those without a rank
-    Clock::time_point admitted{};
+    Clock::time_point since = Clock::now();  // here
     int rank = -1;
     bool own = false;      // rank 0's end, in this process
     bool refused = false;  // what it says is dropped

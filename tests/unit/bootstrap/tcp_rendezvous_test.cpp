@@ -3,6 +3,7 @@
 #include "bootstrap/tcp_bootstrap.hpp"
 #include "bootstrap/tcp_connection.hpp"
 #include "bootstrap/tcp_hub.hpp"
+#include "bootstrap/tcp_join.hpp"
 #include "bootstrap/tcp_socket.hpp"
 
 #include "unit/bootstrap/tcp_ranks.hpp"
@@ -29,10 +30,10 @@ namespace railyard::bootstrap {
 namespace {
 
 // Connects, says `bytes`, and returns what is said until the other side closes, or for ten seconds.
-std::string talk(const ReservedPort& port, const std::string& bytes) {
+std::string talk(std::uint16_t port, const std::string& bytes) {
   std::string failure;
   FileDescriptor socket;
-  while (!socket.valid()) socket = connect_to("127.0.0.1", port.number(), Clock::now() + 10s, failure);
+  while (!socket.valid()) socket = connect_to("127.0.0.1", port, Clock::now() + 10s, failure);
   EXPECT_EQ(::send(socket.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL), static_cast<ssize_t>(bytes.size()));
   std::string answer;
   const Clock::time_point deadline = Clock::now() + 10s;
@@ -136,7 +137,7 @@ TEST(TcpRendezvous, StrangersAreToldAndDoNoHarm) {
   const ReservedPort port;
   auto zero = std::async(std::launch::async, [&] { return make_tcp_bootstrap(port.rendezvous(0, 2), 20s); });
   const auto expect_refusal = [&](const std::string& said, const std::string& reason) {
-    const std::string answer = talk(port, said);
+    const std::string answer = talk(port.number(), said);
     EXPECT_NE(answer.find(reason), std::string::npos) << answer;
   };
   expect_refusal("GET / HTTP/1.1\r\n\r\n", "does not speak Railyard's rendezvous");
@@ -254,6 +255,21 @@ TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedMeanwhile) {
   const std::string text = zero.get();
   EXPECT_NE(text.find("ranks 1 did not arrive within 1500 ms: refused meanwhile: rank 1 from"), std::string::npos)
       << text;
+}
+
+// Rank 0's end is there before it says so: others may be refused in between.
+TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedBeforeRankZeroSpoke) {
+  FileDescriptor listener = listen_at("127.0.0.1", 0, Clock::now() + 10s);
+  const std::uint16_t port = port_of(listener.get());
+  auto [hub_end, own_end] = make_socket_pair();
+  TcpHub hub(2, "", nullptr, std::move(listener), std::move(hub_end));
+  std::thread thread([&] { hub.run(); });
+  EXPECT_NE(talk(port, hello({.world_size = 3, .rank = 1})).find("is of a world of 3 ranks"), std::string::npos);
+  const TcpRendezvous zero{.rank = 0, .size = 2, .address = "127.0.0.1", .port = port};
+  const std::string text = error_of([&] { static_cast<void>(join_world(zero, 50ms, std::move(own_end))); });
+  EXPECT_NE(text.find("ranks 1 did not arrive within 50 ms: refused meanwhile: rank 1 from"), std::string::npos)
+      << text;
+  thread.join();
 }
 
 TEST(TcpRendezvous, WhatListensMayNotBeRailyard) {
