@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -103,8 +104,9 @@ void sum(benchmark::State& state, Level level, Stores stores, bool weighted, int
   count_bytes(state, bytes * (num_rows + 1));
 }
 
-void copy(benchmark::State& state, Level level, Stores stores, int count, std::size_t bytes, std::size_t working_set) {
-  const auto num_rows = static_cast<std::size_t>(count);
+void copy(benchmark::State& state, Level level, std::size_t num_cached, std::size_t num_streamed, std::size_t bytes,
+          std::size_t working_set) {
+  const std::size_t num_rows = num_cached + num_streamed;
   Rows sources(bytes, working_set / num_rows);
   std::vector<Rows> outputs;
   outputs.reserve(num_rows);
@@ -112,12 +114,14 @@ void copy(benchmark::State& state, Level level, Stores stores, int count, std::s
     outputs.emplace_back(bytes, working_set / num_rows);
   }
   std::vector<void*> pointers(num_rows);
-  const CopyRowTo function = implementation(level).copy[static_cast<std::size_t>(stores)];
+  const std::span<void* const> all(pointers);
+  const Destinations destinations{.cached = all.first(num_cached), .streamed = all.last(num_streamed)};
+  const CopyRowTo function = implementation(level).copy;
   for ([[maybe_unused]] auto iteration : state) {
     for (std::size_t d = 0; d < num_rows; ++d) {
       pointers[d] = outputs[d].next();
     }
-    function(pointers.data(), count, sources.next(), bytes);
+    function(destinations, sources.next(), bytes);
     benchmark::ClobberMemory();
   }
   store_fence();
@@ -157,11 +161,14 @@ void register_level(Level level, std::string_view where, std::size_t working_set
       add({"sum_bf16", std::to_string(count), how, name(level), where}, sum, level, stores, false, count, working_set);
     }
     add({"weighted_sum_bf16", "8", how, name(level), where}, sum, level, stores, true, 8, working_set);
-    for (const int count : {1, 2, 4}) {
-      add({"copy_14336", std::to_string(count), how, name(level), where}, copy, level, stores, count,
+    for (const std::size_t count : {1U, 2U, 4U}) {
+      const std::size_t num_cached = stores == Stores::ordinary ? count : 0;
+      add({"copy_14336", std::to_string(count), how, name(level), where}, copy, level, num_cached, count - num_cached,
           std::size_t{14336}, working_set);
     }
   }
+  add({"copy_14336", "2", "one_of_each", name(level), where}, copy, level, std::size_t{1}, std::size_t{1},
+      std::size_t{14336}, working_set);
 }
 
 }  // namespace

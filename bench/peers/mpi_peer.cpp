@@ -86,7 +86,7 @@ class MpiExchange {
         row_type_(row_bytes_),
         metadata_type_(words_ * sizeof(std::int32_t)),
         sum_(codecs::sum_rows(payload_.output(), payload_.output(), codecs::Stores::streaming)),
-        slots_(at(slots_beyond_cache(options, payload_, tokens))) {
+        slots_(at(count_slots(options, payload_, tokens))) {
     std::size_t most_sent = 0;
     std::size_t most_received = 0;
     for (std::size_t index = 0; index < slots_.size(); ++index) {

@@ -138,13 +138,19 @@ struct Avx2 {
     }
   }
 
-  static void stream_lines(std::byte* destination, const std::byte* source) noexcept {
+  template <Stores S>
+  static void copy_lines(std::byte* destination, const std::byte* source) noexcept {
     __m256i parts[8];
     for (std::size_t i = 0; i < 8; ++i) {
       parts[i] = load_256(source + i * sizeof(__m256i));
     }
     for (std::size_t i = 0; i < 8; ++i) {
-      stream_raw(destination + i * sizeof(__m256i), parts[i]);
+      std::byte* const out = destination + i * sizeof(__m256i);
+      if constexpr (S == Stores::streaming) {
+        stream_raw(out, parts[i]);
+      } else {
+        store_raw(out, _mm256_castsi256_ps(parts[i]));
+      }
     }
   }
 

@@ -148,13 +148,19 @@ struct Avx512 {
     }
   }
 
-  static void stream_lines(std::byte* destination, const std::byte* source) noexcept {
+  template <Stores S>
+  static void copy_lines(std::byte* destination, const std::byte* source) noexcept {
     __m512i parts[4];
     for (std::size_t i = 0; i < 4; ++i) {
       parts[i] = load_512(source + i * sizeof(__m512i));
     }
     for (std::size_t i = 0; i < 4; ++i) {
-      stream_raw(destination + i * sizeof(__m512i), parts[i]);
+      std::byte* const out = destination + i * sizeof(__m512i);
+      if constexpr (S == Stores::streaming) {
+        stream_raw(out, parts[i]);
+      } else {
+        store_raw(out, _mm512_castsi512_ps(parts[i]));
+      }
     }
   }
 

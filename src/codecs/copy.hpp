@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace railyard::codecs {
 
@@ -16,9 +17,14 @@ enum class Stores : std::uint8_t { ordinary, streaming };
 /// Orders this thread's earlier streaming stores before its later stores. One call after many rows is enough.
 void store_fence() noexcept;
 
-/// Copies `bytes` from `source` to each of the `count` destinations; the source is read from memory once. Any
-/// alignment; no destination may overlap the source or another destination.
-void copy_row_to(void* const* destinations, int count, const void* source, std::size_t bytes,
-                 Stores stores = Stores::streaming) noexcept;
+/// Where a row goes: with ordinary stores, and past the caches.
+struct Destinations {
+  std::span<void* const> cached;
+  std::span<void* const> streamed;
+};
+
+/// Copies `bytes` from `source` to each destination; the source is read from memory once. Any alignment; no destination
+/// may overlap the source or another destination.
+void copy_row_to(const Destinations& destinations, const void* source, std::size_t bytes) noexcept;
 
 }  // namespace railyard::codecs

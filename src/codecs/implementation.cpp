@@ -130,8 +130,8 @@ SumRows sum_rows(DType input, DType output, Stores stores) {
   return best().sum[static_cast<std::size_t>(stores)][input_index][output_index];
 }
 
-void copy_row_to(void* const* destinations, int count, const void* source, std::size_t bytes, Stores stores) noexcept {
-  best().copy[static_cast<std::size_t>(stores)](destinations, count, source, bytes);
+void copy_row_to(const Destinations& destinations, const void* source, std::size_t bytes) noexcept {
+  best().copy(destinations, source, bytes);
 }
 
 void store_fence() noexcept {

@@ -22,7 +22,7 @@ enum class Level : std::uint8_t {
   avx512,  // AVX-512 F, BW, VL, DQ
 };
 
-using CopyRowTo = void (*)(void* const* destinations, int count, const void* source, std::size_t bytes) noexcept;
+using CopyRowTo = void (*)(const Destinations& destinations, const void* source, std::size_t bytes) noexcept;
 
 inline constexpr std::size_t kNumCodecs = 5;      // the enumerators of Codec
 inline constexpr std::size_t kNumFloatTypes = 3;  // bf16, fp16, fp32: the first enumerators of DType
@@ -39,7 +39,7 @@ struct Implementation {
   PerType<AccumulateWeightedRow> accumulate_weighted;     // [input]
   PerType<RoundRow> round;                                // [output]
   std::array<PerType<PerType<SumRows>>, kNumStores> sum;  // [stores][input][output]
-  std::array<CopyRowTo, kNumStores> copy;                 // [stores]
+  CopyRowTo copy;
 };
 
 /// Whether this build and this processor have the level. `scalar`: always.

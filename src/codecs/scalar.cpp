@@ -106,10 +106,11 @@ struct ScalarKernels {
     }
   }
 
-  template <Stores>
-  static void copy(void* const* destinations, int count, const void* source, std::size_t bytes) noexcept {
-    for (int d = 0; d < count; ++d) {
-      std::memcpy(destinations[d], source, bytes);
+  static void copy(const Destinations& destinations, const void* source, std::size_t bytes) noexcept {
+    for (const std::span<void* const> part : {destinations.cached, destinations.streamed}) {
+      for (void* destination : part) {
+        std::memcpy(destination, source, bytes);
+      }
     }
   }
 };

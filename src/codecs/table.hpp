@@ -17,7 +17,7 @@ static_assert(static_cast<int>(Stores::ordinary) == 0 && static_cast<int>(Stores
 
 /// `Kernels` is a level's struct of static member templates: `convert<From, To>`, `encode_blocks<Format, Input>`,
 /// `decode_blocks<Format, Output>`, `accumulate<Input>`, `accumulate_weighted<Input>`, `round<Output>`,
-/// `sum<Input, Output, Stores>` and `copy<Stores>`.
+/// `sum<Input, Output, Stores>`, and its function `copy`.
 template <class Kernels>
 struct Table {
   static constexpr DType kBf16 = DType::bf16;
@@ -74,7 +74,7 @@ struct Table {
                                 &Kernels::template accumulate_weighted<kFp32>},
         .round = {&Kernels::template round<kBf16>, &Kernels::template round<kFp16>, &Kernels::template round<kFp32>},
         .sum = {sums<Stores::ordinary>(), sums<Stores::streaming>()},
-        .copy = {&Kernels::template copy<Stores::ordinary>, &Kernels::template copy<Stores::streaming>},
+        .copy = &Kernels::copy,
     };
   }
 };

@@ -10,7 +10,7 @@
 //   load_raw(p), store_raw    fp32 lanes as they are
 //   store_pair<T>(p, a, b)    2 * kWidth elements of T: one rounding to nearest even, canonical NaN
 //   stream_pair<T>(p, a, b)   the same past the caches; p is a multiple of the bytes stored, at most 64
-//   stream_lines(d, s)        4 cache lines past the caches; d is 64-aligned
+//   copy_lines<Stores>(d, s)  4 cache lines; d is 64-aligned for streaming stores
 //   load_e4m3(p)              kWidth E4M3 codes, decoded
 //   store_e4m3<Finite>(p, a, b, c, d)
 //                             4 * kWidth elements to E4M3, saturating, NaN -> 0x7F; with Finite, the caller promises
@@ -69,9 +69,8 @@ struct VectorKernels {
     vector_sum<V, Input, Output, S>(rows, weights, count, initial, out, hidden);
   }
 
-  template <Stores S>
-  static void copy(void* const* destinations, int count, const void* source, std::size_t bytes) noexcept {
-    vector_copy<V, S>(destinations, count, source, bytes);
+  static void copy(const Destinations& destinations, const void* source, std::size_t bytes) noexcept {
+    vector_copy<V>(destinations, source, bytes);
   }
 };
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 namespace railyard::low_latency {
 
@@ -59,7 +60,7 @@ std::uint64_t HostDispatch::write_slots(const DispatchOperation& operation) {
   const auto top_k = static_cast<std::size_t>(entries.width);
   const std::size_t wire_offset = wire_ ? wire_.state()->offset() : 0;
   const auto* weights = static_cast<const float*>(call.weights.data());
-  if (call.sends_rows()) writer_.begin(operation, codecs::Stores::ordinary);
+  if (call.sends_rows()) writer_.begin(operation);
   std::fill(ordinals_.begin(), ordinals_.end(), 0);
   std::uint64_t remote_rows = 0;
   for (std::int64_t token = 0; token < entries.num_tokens; ++token) {
@@ -86,7 +87,8 @@ std::uint64_t HostDispatch::write_slots(const DispatchOperation& operation) {
       remote_rows += rank != exchange_.rank();
     }
     if (call.sends_rows() && num_ranks > 0) {
-      writer_.write(token, rows_.data(), scales_.data(), static_cast<int>(num_ranks));
+      writer_.write(token, {.rows = {.cached = std::span(rows_).first(num_ranks), .streamed = {}},
+                            .scales = std::span(scales_).first(num_ranks)});
     }
   }
   return remote_rows * (operation.shape.row_bytes + operation.shape.scale_bytes);
@@ -147,11 +149,10 @@ void HostDispatch::place_slot(const DispatchOperation& operation, int source, st
     if (state.layout == Layout::rank_major) break;  // one row for all entries
   }
   if (num_rows == 0) return;
-  codecs::copy_row_to(rows_.data(), static_cast<int>(num_rows), layout_.row(slot), shape.row_bytes,
-                      codecs::Stores::ordinary);
+  codecs::copy_row_to({.cached = std::span(rows_).first(num_rows), .streamed = {}}, layout_.row(slot), shape.row_bytes);
   if (shape.num_scales > 0) {
-    codecs::copy_row_to(scales_.data(), static_cast<int>(num_rows), layout_.scales(slot, shape), shape.scale_bytes,
-                        codecs::Stores::ordinary);
+    codecs::copy_row_to({.cached = std::span(scales_).first(num_rows), .streamed = {}}, layout_.scales(slot, shape),
+                        shape.scale_bytes);
   }
 }
 

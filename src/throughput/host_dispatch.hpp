@@ -6,6 +6,7 @@
 #include "transports/row_writer.hpp"
 
 #include <cstdint>
+#include <vector>
 
 namespace railyard::throughput {
 
@@ -26,6 +27,7 @@ class HostDispatch {
   transports::DispatchSteps& steps_;
   transports::PeerExchange& exchange_;
   transports::RowWriter writer_;
+  std::vector<void*> cached_, streamed_, scales_;  // of one token: places of its rows, and of their scales
 };
 
 }  // namespace railyard::throughput

@@ -6,10 +6,9 @@
 
 namespace railyard::transports {
 
-void RowWriter::begin(const DispatchOperation& operation, codecs::Stores stores) {
+void RowWriter::begin(const DispatchOperation& operation) {
   const DispatchRequest& call = operation.request;
   operation_ = &operation;
-  stores_ = stores;
   hidden_ = static_cast<int>(call.x.size(1));
   x_ = static_cast<const std::byte*>(call.x.data());
   x_stride_ = static_cast<std::size_t>(call.x.stride(0)) * size_of(call.x.dtype());
@@ -20,33 +19,35 @@ void RowWriter::begin(const DispatchOperation& operation, codecs::Stores stores)
   encoded_scales_.resize(operation.shape.scale_pitch);
 }
 
-void RowWriter::write(std::int64_t token, void* const* rows, void* const* scales, int count) {
+void RowWriter::write(std::int64_t token, const RowPlaces& places) {
   const routing::RowShape& shape = operation_->shape;
   const std::byte* const source = x_ + static_cast<std::size_t>(token) * x_stride_;
+  const auto& [cached, streamed] = places.rows;
   if (encode_) {
-    if (count == 1) return encode_(source, rows[0], scales[0], hidden_);
-    encode_(source, encoded_row_.data(), encoded_scales_.data(), hidden_);
-    codecs::copy_row_to(rows, count, encoded_row_.data(), shape.row_bytes, stores_);
-    if (shape.num_scales > 0) {
-      codecs::copy_row_to(scales, count, encoded_scales_.data(), shape.scale_bytes, codecs::Stores::ordinary);
+    if (places.scales.size() == 1) {
+      return encode_(source, cached.empty() ? streamed[0] : cached[0], places.scales[0], hidden_);
     }
-    return;
+    encode_(source, encoded_row_.data(), encoded_scales_.data(), hidden_);
+    codecs::copy_row_to(places.rows, encoded_row_.data(), shape.row_bytes);
+    return write_scales(places.scales, encoded_scales_.data());
   }
-  codecs::copy_row_to(rows, count, source, shape.row_bytes, stores_);
+  codecs::copy_row_to(places.rows, source, shape.row_bytes);
   if (shape.num_scales == 0) return;
   const ConstTensorView& given = operation_->request.scales;  // any strides: gathered element by element
   const std::size_t element = size_of(shape.scale_dtype);
   const std::byte* const first =
       static_cast<const std::byte*>(given.data()) + static_cast<std::size_t>(token * given.stride(0)) * element;
-  if (given.stride(1) == 1) {
-    codecs::copy_row_to(scales, count, first, shape.scale_bytes, codecs::Stores::ordinary);
-    return;
-  }
+  if (given.stride(1) == 1) return write_scales(places.scales, first);
   const std::size_t step = static_cast<std::size_t>(given.stride(1)) * element;
   for (std::size_t index = 0; index < static_cast<std::size_t>(shape.num_scales); ++index) {
     std::memcpy(encoded_scales_.data() + index * element, first + index * step, element);
   }
-  codecs::copy_row_to(scales, count, encoded_scales_.data(), shape.scale_bytes, codecs::Stores::ordinary);
+  write_scales(places.scales, encoded_scales_.data());
+}
+
+void RowWriter::write_scales(std::span<void* const> places, const std::byte* source) const {
+  if (operation_->shape.num_scales == 0) return;
+  codecs::copy_row_to({.cached = places, .streamed = {}}, source, operation_->shape.scale_bytes);
 }
 
 void write_metadata(const DispatchOperation& operation, const PlacedRow& placed) {

@@ -8,22 +8,29 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace railyard::transports {
 
-/// For one operation's send part. Rows are read once, encoded once, and stored to every destination. With
-/// `Stores::streaming` the caller fences before it signals.
+/// Where one token's row and its scales go; as many of each.
+struct RowPlaces {
+  codecs::Destinations rows;
+  std::span<void* const> scales;
+};
+
+/// For one operation's send part. Rows are read once, encoded once, and stored to every destination. Who has streamed
+/// rows fences before it signals.
 class RowWriter {
  public:
   /// Prepares for `operation`; reuses memory from call to call.
-  void begin(const DispatchOperation& operation, codecs::Stores stores);
-  /// Row and scales of `token` to `count` places each.
-  void write(std::int64_t token, void* const* rows, void* const* scales, int count);
+  void begin(const DispatchOperation& operation);
+  void write(std::int64_t token, const RowPlaces& places);
 
  private:
+  void write_scales(std::span<void* const> places, const std::byte* source) const;
+
   const DispatchOperation* operation_ = nullptr;
-  codecs::Stores stores_ = codecs::Stores::streaming;
   codecs::EncodeRow encode_ = nullptr;
   int hidden_ = 0;
   const std::byte* x_ = nullptr;

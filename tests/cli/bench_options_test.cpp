@@ -68,6 +68,7 @@ TEST(BenchOptions, CudaRefusesWhatItCannotDo) {
   EXPECT_NE(usage_error_of("low-latency --device cuda").find("--device cuda"), std::string::npos);
   EXPECT_NE(usage_error_of("throughput --device cuda --explain").find("--explain"), std::string::npos);
   EXPECT_NE(usage_error_of("link --device cuda --peers nccl").find("--peers"), std::string::npos);
+  EXPECT_NE(usage_error_of("throughput --device cuda --reuse-buffers").find("--reuse-buffers"), std::string::npos);
 }
 #else
 TEST(BenchOptions, CudaIsNotInThisBuild) {

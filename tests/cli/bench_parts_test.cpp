@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench/expected.hpp"
+#include "cli/bench/limits.hpp"
+#include "cli/bench/session.hpp"
 #include "cli/bench/timing.hpp"
 #include "cli/bench/traffic.hpp"
 
@@ -145,6 +147,15 @@ TEST(Traffic, RanksOfOneGpuShareItsMemory) {
   EXPECT_DOUBLE_EQ(together.limit_us(100, limits, "push"), 149 * 100 / 2.0 * 1e-3);
   const Traffic pair(rows, {0, 0, 1});
   EXPECT_DOUBLE_EQ(pair.limit_us(100, limits, "push"), 99 * 100 / 2.0 * 1e-3);  // longer than 30 rows across
+}
+
+TEST(CountSlots, BuffersRotateBeyondTheCachesOrAreReused) {
+  Options options = options_with(Routing::uniform);
+  const Payload payload = payloads_of(Codec::bf16).front();
+  EXPECT_GT(count_slots(options, payload, 16), kReusedSlots);
+  EXPECT_GE(count_slots(options, payload, 1 << 14), kReusedSlots);
+  options.reuse_buffers = true;
+  EXPECT_EQ(count_slots(options, payload, 16), kReusedSlots);
 }
 
 TEST(Series, MedianAndPercentileOfKnownValues) {

@@ -60,7 +60,7 @@ class Program(unittest.TestCase):
 
     def test_bench_has_exactly_the_options_of_its_interface(self):
         wanted = {"--help", "--ranks", "--launch", "--device", "--devices", "--tokens", "--hidden", "--experts", "--top-k", "--layout",
-                  "--codec", "--routing", "--skew", "--sms", "--seed", "--warmup", "--iterations", "--beside", "--wait-statistics", "--peers", "--explain",
+                  "--codec", "--routing", "--skew", "--sms", "--seed", "--warmup", "--iterations", "--beside", "--wait-statistics", "--reuse-buffers", "--peers", "--explain",
                   "--json", "--plot"}
         for subject in ["throughput", "low-latency", "link"]:
             done = railyard("bench", subject, "--help")
@@ -94,6 +94,7 @@ class Program(unittest.TestCase):
         self.expect_usage_error(["bench", "throughput", "--peers", "memcpy,deep_ep"], "deep_ep", "memcpy", code=code)
         self.expect_usage_error(["bench", "throughput", "--beside", "gemm"], "--beside gemm", "--device cuda", code=code)
         self.expect_usage_error(["bench", "throughput", "--wait-statistics"], "--wait-statistics", "--device cuda", code=code)
+        self.expect_usage_error(["bench", "link", "--reuse-buffers"], "--reuse-buffers", "link", code=code)
         self.expect_usage_error(["bench", "link", "--sms", "16"], "--sms is 16", "cuda", code=code)
         self.expect_usage_error(["bench", "throughput", "--devices", "1"], "--devices is 1", "cuda")
 
@@ -304,7 +305,8 @@ class Processes(Measuring):
         if shutil.which("mpirun") is None or not (RAILYARD.parent / "railyard_mpi_peer").exists():
             print("skipped: the peer mpi (no mpirun, or railyard_mpi_peer was not built)", file=sys.stderr)
             self.skipTest("no peer mpi")
-        document = self.measure("low-latency", "--launch", "processes", "--peers", "mpi", tokens="8")
+        document = self.measure("low-latency", "--launch", "processes", "--peers", "mpi", "--reuse-buffers", tokens="8")
+        self.assertTrue(document["config"]["reuse_buffers"])
         peers = [(peer["name"], peer["operation"]) for peer in document["peers"]]
         self.assertEqual(peers, [("mpi", "dispatch"), ("mpi", "combine"), ("mpi in place", "combine")])
         for peer in document["peers"]:

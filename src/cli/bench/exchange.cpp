@@ -98,7 +98,7 @@ class Measurement {
     std::optional<Copies> copies;
     int warmup = std::max(options.warmup, session_.num_slots());
     if (!bytes.empty()) {
-      copies.emplace(session_.world(), options.seed, bytes);
+      copies.emplace(session_.world(), options.seed, bytes, options.reuse_buffers);
       works.push_back(copies->timed());
       warmup = std::max(warmup, copies->num_slots());
     }
@@ -145,7 +145,7 @@ bool verify(World& world, const Options& options, const Payload& payload, Sessio
 
 void measure_payload(World& world, const Payload& payload, int tokens, bool first, std::FILE* stream, Run& run) {
   const Options& options = run.options;
-  Session session(world, options, payload, tokens, slots_beyond_cache(options, payload, tokens));
+  Session session(world, options, payload, tokens, count_slots(options, payload, tokens));
   const bool verified = verify(world, options, payload, session);
   const Volumes volumes = count_volumes(session);
   Measurement measurement(session, verified, run);

@@ -31,9 +31,11 @@ int slots_beyond_cache(std::size_t bytes, std::size_t times) {
   return static_cast<int>(std::clamp<std::size_t>(slots, 2, kMostSlots));
 }
 
-Copies::Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes)
-    : slots_(slots_beyond_cache(
-          2 * static_cast<std::size_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})), 2)),
+Copies::Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes, bool reuse_buffers)
+    : slots_(reuse_buffers
+                 ? kReusedSlots
+                 : slots_beyond_cache(
+                       2 * static_cast<std::size_t>(std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0})), 2)),
       most_bytes_(*std::max_element(bytes.begin(), bytes.end())),
       pairs_(bytes.size()) {
   world.run([&](Rank& rank) {

@@ -12,15 +12,18 @@
 
 namespace railyard::cli::bench {
 
+/// Sets of buffers where they are used again: in one an operation's results are held while the next one runs.
+inline constexpr int kReusedSlots = 2;
+
 /// How many slots of `bytes` each, all ranks together, exceed the last-level cache `times` times: at least 2, at
 /// most 64.
 [[nodiscard]] int slots_beyond_cache(std::size_t bytes, std::size_t times);
 
 /// Copies of so many bytes by rank, `bytes[r]` by rank r in one memcpy, from and to memory whose pages are there and
-/// that has left the caches.
+/// that has left the caches; with `reuse_buffers`, that was copied two iterations before.
 class Copies {
  public:
-  Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes);
+  Copies(World& world, std::uint64_t seed, const std::vector<std::int64_t>& bytes, bool reuse_buffers = false);
 
   /// What all ranks do at once, to be timed.
   [[nodiscard]] TimedWork timed();

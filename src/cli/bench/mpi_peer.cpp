@@ -73,6 +73,9 @@ std::vector<std::string> command_of(const Options& options) {
   add("--seed", std::to_string(options.seed));
   add("--warmup", std::to_string(options.warmup));
   add("--iterations", std::to_string(options.iterations));
+  if (options.reuse_buffers) {
+    command.emplace_back("--reuse-buffers");
+  }
   return command;
 }
 

@@ -16,15 +16,16 @@ constexpr int kMostSms = 64;  // GroupOptions::num_sms
 
 constexpr const char* kHowOnTheHost =
     R"(Every result is verified, then all ranks are timed together; 'x limit' is the time over that of a memcpy of the same
-bytes by as many threads, in turn with it.
+bytes by as many threads, in turn with it. Buffers rotate through more than the caches, unless --reuse-buffers.
 
 Examples:
   railyard bench low-latency --tokens 1,8,32,128 --json result.json
   railyard bench low-latency --layout expert_slots --codec fp8_e4m3
-  railyard bench low-latency --launch processes --peers mpi --tokens 16)";
+  railyard bench low-latency --launch processes --peers mpi --tokens 16 --reuse-buffers)";
 constexpr const char* kThroughputFooter =
     R"(Every result is verified against the reference before it is timed.
-  host  all ranks at once, in turn with a memcpy of the same bytes by as many threads, which is the limit
+  host  all ranks at once, in turn with a memcpy of the same bytes by as many threads, which is the limit; buffers
+        rotate through more than the caches, unless --reuse-buffers
   cuda  as a graph of at least eight operations, replayed by all ranks together, and as single calls between events;
         inputs rotate through more than twice the L2; outputs are compared again afterwards. The limit is the time of
         the same bytes at the rate of the link (push for dispatch, pull for combine), or of local copies between ranks
@@ -86,6 +87,10 @@ void refuse_absent(const Options& options) {
   if (options.wait_statistics && (!cuda || options.subject != Subject::throughput)) {
     refuse(diagnostics::format("--wait-statistics with {} on {}", name(options.subject), options.device),
            "throughput with --device cuda has it; the host always keeps them");
+  }
+  if (options.reuse_buffers && (cuda || options.subject == Subject::link)) {
+    refuse(diagnostics::format("--reuse-buffers with {} on {}", name(options.subject), options.device),
+           "throughput and low-latency with --device host have it");
   }
   for (const std::string& peer : options.peers) {
     if (cuda ? peer != "nccl" : peer != "memcpy" && peer != "mpi") {
@@ -202,6 +207,9 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
       ->check(CLI::IsMember({"gemm"}));
   command.add_flag("--wait-statistics", options.wait_statistics,
                    "Measure operations that keep wait statistics (cuda, throughput)");
+  command.add_flag(
+      "--reuse-buffers", options.reuse_buffers,
+      "Two sets of buffers in turn, as steps of decode have them, instead of sets beyond the caches (host)");
   command.add_option("--peers", options.peers, "Others to measure beside: memcpy, mpi (host), nccl (cuda)")
       ->delimiter(',');
   command.add_flag("--explain", options.explain, "Count the bytes, print the limit, and say where the time goes");

@@ -39,6 +39,7 @@ struct Options : SyntheticRouting {  // the routing of every rank; its seed is a
   int iterations = 50;
   std::string beside;            // work on the SMs that operations leave; empty: none
   bool wait_statistics = false;  // of cuda: operations keep them while they are measured
+  bool reuse_buffers = false;    // of the host: two sets in turn, which stay in the caches if they fit
   std::vector<std::string> peers;
   bool explain = false;
   std::string json;  // path or "-"; empty: none

@@ -70,6 +70,7 @@ Json json_of(const Options& options) {
           {"iterations", options.iterations},
           {"beside", options.beside.empty() ? Json(nullptr) : Json(options.beside)},
           {"wait_statistics", options.wait_statistics},
+          {"reuse_buffers", options.reuse_buffers},
           {"peers", options.peers}};
 }
 
@@ -113,9 +114,9 @@ void print_heading(std::FILE* stream, const Run& run) {
   if (options.subject == Subject::link) {
     diagnostics::print(stream, "{} ranks ({}), rows of {} elements\n", options.ranks, options.launch, options.hidden);
   } else {
-    diagnostics::print(stream, "{} ranks ({}), hidden {}, top-{} of {} experts, {} routing, seed {}\n", options.ranks,
+    diagnostics::print(stream, "{} ranks ({}), hidden {}, top-{} of {} experts, {} routing, seed {}{}\n", options.ranks,
                        options.launch, options.hidden, options.top_k, options.experts, name(options.routing),
-                       options.seed);
+                       options.seed, options.reuse_buffers ? ", buffers reused" : "");
   }
   if (options.ranks > run.environment.cores && options.device_kind() == DeviceKind::host) {
     diagnostics::print(stream, "note: {} ranks share {} cores; times include waiting for a core\n", options.ranks,

@@ -35,7 +35,10 @@ std::vector<Payload> payloads_of(Codec codec) {
   return payloads;
 }
 
-int slots_beyond_cache(const Options& options, const Payload& payload, int tokens) {
+int count_slots(const Options& options, const Payload& payload, int tokens) {
+  if (options.reuse_buffers) {
+    return kReusedSlots;
+  }
   const Placement placement = Placement::contiguous(options.experts, options.ranks);
   std::vector<Choices> choices;
   std::vector<const Choices*> sources;

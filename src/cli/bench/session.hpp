@@ -32,9 +32,9 @@ struct Payload {
 /// The payloads that a codec is measured with: rows that have its type already, and for FP8 also bf16 rows to quantise.
 [[nodiscard]] std::vector<Payload> payloads_of(Codec codec);
 
-/// So many slots that the inputs alone, all ranks together, exceed the last-level cache, and with the received rows
-/// twice; but no more than exceed it eight times, where rows are much more than inputs.
-[[nodiscard]] int slots_beyond_cache(const Options& options, const Payload& payload, int tokens);
+/// Two if buffers are reused. Else so many that the inputs alone, all ranks together, exceed the last-level cache, and
+/// with the received rows twice; but no more than exceed it eight times, where rows are much more than inputs.
+[[nodiscard]] int count_slots(const Options& options, const Payload& payload, int tokens);
 
 /// Everything but the tensors is the host's. Of a rank in another process only the choices are there.
 struct Slot {

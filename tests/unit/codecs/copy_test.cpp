@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace railyard::codecs {
@@ -25,10 +26,10 @@ std::vector<std::uint8_t> random_bytes(std::size_t bytes) {
 class CopyTest : public LevelTest {};
 
 TEST_P(CopyTest, EveryDestinationGetsTheRowAndNothingElse) {
-  for (const Stores stores : {Stores::ordinary, Stores::streaming}) {
+  for (const std::size_t num_cached : {0U, 1U, 4U, 6U, 9U}) {
     for (const std::size_t bytes : {1U, 16U, 63U, 64U, 65U, 511U, 512U, 575U, 1000U, 5760U, 14336U}) {
       for (const std::size_t misalignment : {0U, 1U, 16U, 63U}) {
-        SCOPED_TRACE(testing::Message() << "stores " << index(stores) << ", bytes " << bytes << ", misaligned by "
+        SCOPED_TRACE(testing::Message() << num_cached << " of 9 cached, bytes " << bytes << ", misaligned by "
                                         << misalignment);
         const GuardedRow source(random_bytes(bytes), misalignment);
         std::vector<GuardedRow> destinations;
@@ -39,7 +40,8 @@ TEST_P(CopyTest, EveryDestinationGetsTheRowAndNothingElse) {
         for (GuardedRow& destination : destinations) {
           pointers.push_back(destination.data());
         }
-        table().copy[index(stores)](pointers.data(), static_cast<int>(pointers.size()), source.data(), bytes);
+        const std::span<void* const> all(pointers);
+        table().copy({.cached = all.first(num_cached), .streamed = all.subspan(num_cached)}, source.data(), bytes);
         store_fence();
         for (const GuardedRow& destination : destinations) {
           ASSERT_TRUE(std::ranges::equal(destination.bytes(), source.bytes()));
@@ -53,27 +55,26 @@ TEST_P(CopyTest, EveryDestinationGetsTheRowAndNothingElse) {
 TEST_P(CopyTest, NoDestinationsNoBytes) {
   const GuardedRow source(random_bytes(1024));
   GuardedRow destination(1024);
-  void* pointer = destination.data();
-  for (const Stores stores : {Stores::ordinary, Stores::streaming}) {
-    table().copy[index(stores)](nullptr, 0, source.data(), 1024);
-    table().copy[index(stores)](&pointer, 1, source.data(), 0);
-    EXPECT_TRUE(std::ranges::all_of(destination.bytes(), [](std::byte byte) { return byte == GuardedRow::kPoison; }));
-  }
+  void* const pointer = destination.data();
+  const std::span<void* const> one(&pointer, 1);
+  table().copy({}, source.data(), 1024);
+  table().copy({.cached = one, .streamed = {}}, source.data(), 0);
+  table().copy({.cached = {}, .streamed = one}, source.data(), 0);
+  EXPECT_TRUE(std::ranges::all_of(destination.bytes(), [](std::byte byte) { return byte == GuardedRow::kPoison; }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, CopyTest, testing::ValuesIn(kLevels), level_name);
 
 TEST(Copy, CopiesWithBothKindsOfStores) {
   const GuardedRow source(random_bytes(14336));
-  for (const Stores stores : {Stores::ordinary, Stores::streaming}) {
-    GuardedRow first(14336);
-    GuardedRow second(14336, 16);
-    void* destinations[]{first.data(), second.data()};
-    copy_row_to(destinations, 2, source.data(), 14336, stores);
-    store_fence();
-    EXPECT_TRUE(std::ranges::equal(first.bytes(), source.bytes()));
-    EXPECT_TRUE(std::ranges::equal(second.bytes(), source.bytes()));
-  }
+  GuardedRow first(14336);
+  GuardedRow second(14336, 16);
+  void* const cached = first.data();
+  void* const streamed = second.data();
+  copy_row_to({.cached = {&cached, 1}, .streamed = {&streamed, 1}}, source.data(), 14336);
+  store_fence();
+  EXPECT_TRUE(std::ranges::equal(first.bytes(), source.bytes()));
+  EXPECT_TRUE(std::ranges::equal(second.bytes(), source.bytes()));
 }
 
 }  // namespace
