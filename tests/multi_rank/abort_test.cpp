@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // abort() ends waits from any thread; World::run turns one rank's exception into an error of the whole.
+#include "api/test_hooks.hpp"
 #include "multi_rank/plain.hpp"
+#include "multi_rank/shared_count.hpp"
 
 #include <gtest/gtest.h>
 
@@ -23,14 +25,22 @@ TEST(Abort, OfAGroupEndsItsWaitAndSuspendsIt) {
   for (const Mode mode : {Mode::throughput, Mode::low_latency}) {
     Scenario scenario = plain_scenario({.ranks = 2}, mode);
     scenario.options.timeout = std::chrono::minutes(5);
+    SharedCount waiting;
+    TestHooks hooks;
+    hooks.at_stage = [&](transports::Stage stage) {
+      if (stage == transports::Stage::exchange) waiting.add();
+    };
     const PlainRound plain = plain_round(scenario, 5, Layout::rank_major);
     EXPECT_EQ(run_ranks(
                   2,
                   [&](Rank& rank, const Place& place) {
                     {
-                      Group group(rank, scenario.options);
+                      GroupOptions options = scenario.options;
+                      options.testing = &hooks;
+                      Group group(rank, options);
                       if (rank.index() == 0) {
                         std::thread aborting([&] {
+                          static_cast<void>(waiting.wait_for(1));
                           std::this_thread::sleep_for(std::chrono::milliseconds(50));
                           group.abort("the test says so");
                         });

@@ -6,6 +6,7 @@
 #include "bootstrap/assembly.hpp"
 #include "multi_rank/plain.hpp"
 #include "multi_rank/random.hpp"
+#include "multi_rank/shared_count.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +17,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <functional>
-#include <mutex>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -27,7 +27,6 @@
 namespace railyard::multi_rank {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using transports::Stage;
 using namespace std::chrono_literals;
 using Ranks = std::vector<int>;
@@ -205,6 +204,7 @@ TEST_P(Recoveries, FewerThanHalfMayNotGoOn) {
 
 TEST_P(Recoveries, WhatWasMadeBeforeIsReadableAndRefused) {
   const PlainRound left = without({2});
+  SharedCount gone_on;
   EXPECT_EQ(
       run_ranks(
           5,
@@ -221,10 +221,10 @@ TEST_P(Recoveries, WhatWasMadeBeforeIsReadableAndRefused) {
             rank.barrier();
             if (rank.index() == 2) {
               vanish();
-              std::this_thread::sleep_for(2 * kRollCall);  // else dropping the send part could be noticed first
-              return;
+              return place.require(gone_on.wait_for(4), "the others do not go on");  // before the send part is dropped
             }
             static_cast<void>(go_on(place, group, {2}));
+            gone_on.add();
             place.equal(options.heap_bytes + 4096, group.statistics().heap_bytes, "bytes of the new heap");
             check_plain(place.at("kept"), scenario_, plain_, rank.index(), old);
             expect_error(place, ErrorCode::suspended, {"before the group recovered"},
@@ -254,12 +254,14 @@ TEST_P(Recoveries, WhatWasMadeBeforeIsReadableAndRefused) {
 
 TEST_P(Recoveries, ALateRankIsToldAndWhatItWritesHarmsNobody) {
   const PlainRound left = without({1});
+  SharedCount gone_on;
+  SharedCount written;
   thread_local bool late = false;
   TestHooks hooks;
   hooks.at_stage = [&](Stage at) {
     if (!late || at != Stage::write) return;
     late = false;
-    std::this_thread::sleep_for(kRollCall + 1s);  // the others have gone on when it writes
+    static_cast<void>(gone_on.wait_for(4));
   };
   EXPECT_EQ(run_ranks(5,
                       [&](Rank& rank, const Place& place) {
@@ -275,6 +277,7 @@ TEST_P(Recoveries, ALateRankIsToldAndWhatItWritesHarmsNobody) {
                         const Error error =
                             call_until_lost(place, [&] { static_cast<void>(dispatch(group, input, rank)); });
                         if (rank.index() == 1) {
+                          written.add();
                           place.require(group.is_suspended(), "the late rank does not know");
                           const std::string others = "ranks 0, 2, 3, 4 have agreed to go on without rank 1";
                           expect_error(place, ErrorCode::masked, {others}, [&] { static_cast<void>(group.recover()); });
@@ -283,14 +286,12 @@ TEST_P(Recoveries, ALateRankIsToldAndWhatItWritesHarmsNobody) {
                           return;
                         }
                         place.require(names(error, 1), error.what());
-                        const Clock::time_point start = Clock::now();
                         static_cast<void>(go_on(place, group, {1}));
-                        // By their own clocks ranks would stop after different numbers of rounds.
+                        gone_on.add();
                         for (int repeat = 0; repeat < 200; ++repeat) {
                           round_trip(place, group, scenario_, left, rank.device());
-                          if (repeat % 20 == 0) std::this_thread::sleep_for(150ms);
+                          if (repeat == 100) place.require(written.wait_for(1), "the late rank does not write");
                         }
-                        place.require(Clock::now() - start > 1200ms, "done before the late rank wrote");
                         check_plain(place.at("kept"), scenario_, plain_, rank.index(), kept);
                       }),
             "");
@@ -299,6 +300,8 @@ TEST_P(Recoveries, ALateRankIsToldAndWhatItWritesHarmsNobody) {
 TEST_P(Recoveries, AMaskedRankJoinsAgainWithFreshMemory) {
   const PlainRound without_1 = without({1});
   const PlainRound without_3 = without({3});
+  SharedCount gone_on;
+  SharedCount asked;
   EXPECT_EQ(
       run_ranks(
           5,
@@ -309,20 +312,22 @@ TEST_P(Recoveries, AMaskedRankJoinsAgainWithFreshMemory) {
                          [&] { static_cast<void>(group.rejoin()); });
             rank.barrier();
             if (rank.index() == 1) {
-              std::this_thread::sleep_for(kRollCall + 1s);
+              place.require(gone_on.wait_for(4), "the others do not go on");
               expect_error(place, ErrorCode::masked, {}, [&] { static_cast<void>(group.recover()); });
               group.set_timeout(50ms);
               expect_error(place, ErrorCode::timeout, {"rejoin"}, [&] { static_cast<void>(group.rejoin()); });
               expect_error(place, ErrorCode::masked, {}, [&] { static_cast<void>(group.allocate({8}, DType::bf16)); });
               group.set_timeout(case_deadline());
+              asked.add();
               const Recovery back = group.rejoin();
               place.require(back.masked.empty() && group.masked_ranks().empty(), "somebody is masked");
             } else {
               static_cast<void>(go_on(place, group, {1}));
+              gone_on.add();
               for (int repeat = 0; repeat < 3; ++repeat) {
                 round_trip(place.at("without 1"), group, scenario_, without_1, rank.device());
               }
-              std::this_thread::sleep_for(1500ms);  // it asks once in vain
+              place.require(asked.wait_for(1), "it does not ask in vain");
               // Until it has come. All see the same ranks.
               for (int attempt = 0; !group.masked_ranks().empty() && attempt < 1000; ++attempt) {
                 std::this_thread::sleep_for(20ms);
@@ -385,6 +390,7 @@ TEST_P(Recoveries, AbortEndsARecoveryAndTheNextWorks) {
 
 TEST_P(Recoveries, PolicyMaskRecoversBeforeTheNextOperation) {
   const PlainRound left = without({4});
+  SharedCount done_without;
   scenario_.options.on_timeout = TimeoutPolicy::mask;
   EXPECT_EQ(run_ranks(5,
                       [&](Rank& rank, const Place& place) {
@@ -395,8 +401,7 @@ TEST_P(Recoveries, PolicyMaskRecoversBeforeTheNextOperation) {
                         const PlainInput input(rank.device(), plain_, rank.index());
                         if (rank.index() == 4) {
                           vanish();
-                          while (!group.is_suspended()) std::this_thread::sleep_for(10ms);  // somebody has called
-                          std::this_thread::sleep_for(kRollCall + 1s);
+                          place.require(done_without.wait_for(4), "the others do not go on");
                           return expect_error(place, ErrorCode::masked, {"go on without rank 4"},
                                               [&] { static_cast<void>(dispatch(group, input, rank)); });
                         }
@@ -412,6 +417,7 @@ TEST_P(Recoveries, PolicyMaskRecoversBeforeTheNextOperation) {
                         }
                         place.equal(std::uint64_t{5}, done, "rounds");
                         place.require(group.masked_ranks() == Ranks{4}, "rank 4 is not masked");
+                        done_without.add();
                       }),
             "");
 }
@@ -443,22 +449,20 @@ TEST_P(Recoveries, PolicyWaitGoesOnPastDeadlines) {
   scenario_ = plain_scenario({.ranks = 3}, GetParam());
   plain_ = plain_round(scenario_, 6, Layout::rank_major);
   scenario_.options.on_timeout = TimeoutPolicy::wait;
-  std::mutex mutex;
-  int warnings = 0;
+  SharedCount warnings;
   WorldOptions options;
   options.log = [&](LogLevel, std::string_view line) {
-    const std::lock_guard lock(mutex);
-    if (line.find("rank 0: dispatch") != line.npos && line.find("rank 2 (") != line.npos) ++warnings;
+    if (line.find("rank 0: dispatch") != line.npos && line.find("rank 2 (") != line.npos) warnings.add();
   };
   EXPECT_EQ(run_ranks(
                 3,
                 [&](Rank& rank, const Place& place) {
                   Group group(rank, scenario_.options);
                   group.set_timeout(100ms);
-                  if (rank.index() == 2) std::this_thread::sleep_for(550ms);
+                  if (rank.index() == 2) place.require(warnings.wait_for(4), "rank 0 does not warn");
                   round_trip(place, group, scenario_, plain_, rank.device());
                   // Whoever recovers ends the others' waits.
-                  group.set_timeout(kRollCall);
+                  group.set_timeout(case_deadline());
                   rank.barrier();
                   if (rank.index() != 2) {
                     const PlainInput input(rank.device(), plain_, rank.index());
@@ -469,12 +473,12 @@ TEST_P(Recoveries, PolicyWaitGoesOnPastDeadlines) {
                   } else {
                     std::this_thread::sleep_for(50ms);
                   }
-                  static_cast<void>(go_on(place, group, {}));
+                  static_cast<void>(group.recover());
+                  place.require(group.masked_ranks().empty(), "somebody is masked");
                   round_trip(place, group, scenario_, plain_, rank.device());
                 },
                 options),
             "");
-  EXPECT_GE(warnings, 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, Recoveries, ::testing::Values(Mode::throughput, Mode::low_latency),

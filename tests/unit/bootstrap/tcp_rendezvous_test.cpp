@@ -198,10 +198,10 @@ TEST(TcpRendezvous, RankZeroLeavesOnceASlowRankHasItsBlocks) {
   constexpr std::size_t kBytes = std::size_t{32} << 20;  // more than sockets hold
   const ReservedPort port;
   std::thread zero([&] {
-    const auto self = make_tcp_bootstrap(port.rendezvous(0, 2), 20s);
+    const auto self = make_tcp_bootstrap(port.rendezvous(0, 2), 60s);
     const std::string mine(kBytes, 'a');
     std::string all(2 * kBytes, ' ');
-    self->all_gather(mine.data(), all.data(), kBytes, "", 20s);
+    self->all_gather(mine.data(), all.data(), kBytes, "", 60s);
   });
   std::string failure;
   FileDescriptor socket = connect_to("127.0.0.1", port.number(), Clock::now() + 10s, failure);
