@@ -261,12 +261,12 @@ TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedMeanwhile) {
 TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedBeforeRankZeroSpoke) {
   FileDescriptor listener = listen_at("127.0.0.1", 0, Clock::now() + 10s);
   const std::uint16_t port = port_of(listener.get());
-  auto [hub_end, own_end] = make_socket_pair();
-  TcpHub hub(2, "", nullptr, std::move(listener), std::move(hub_end));
+  auto ends = make_socket_pair();
+  TcpHub hub(2, "", nullptr, std::move(listener), std::move(ends.first));
   std::thread thread([&] { hub.run(); });
   EXPECT_NE(talk(port, hello({.world_size = 3, .rank = 1})).find("is of a world of 3 ranks"), std::string::npos);
   const TcpRendezvous zero{.rank = 0, .size = 2, .address = "127.0.0.1", .port = port};
-  const std::string text = error_of([&] { static_cast<void>(join_world(zero, 50ms, std::move(own_end))); });
+  const std::string text = error_of([&] { static_cast<void>(join_world(zero, 50ms, std::move(ends.second))); });
   EXPECT_NE(text.find("ranks 1 did not arrive within 50 ms: refused meanwhile: rank 1 from"), std::string::npos)
       << text;
   thread.join();
