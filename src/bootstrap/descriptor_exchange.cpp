@@ -220,26 +220,30 @@ class Exchange {
     for (; sent_ + 1 < cards_.size(); ++sent_) {
       const std::size_t to = (static_cast<std::size_t>(rank_) + sent_ + 1) % cards_.size();
       const Label label{.secret = cards_[to].secret, .rank = rank_, .count = static_cast<std::int32_t>(mine.size())};
-      send_error_ = send_to(connection_, cards_[to], label, mine);
-      if (finds_no_room(send_error_)) return {};
+      const int error = send_to(connection_, cards_[to], label, mine);
+      if (error == EPIPE && finds_no_room(send_error_)) return no_room(mine.size());  // it has given up before
+      send_error_ = error;
+      if (finds_no_room(error)) return {};
       connection_.reset();
-      if (no_descriptor_left(send_error_)) return too_many();
-      if (send_error_ == 0) continue;
+      if (no_descriptor_left(error)) return too_many();
+      if (error == 0) continue;
       return failure(ErrorCode::out_of_memory,
                      diagnostics::format("rank {} cannot hand its descriptors to rank {}: {}", named(rank_),
-                                         named(static_cast<int>(to)), text_of(send_error_)));
+                                         named(static_cast<int>(to)), text_of(error)));
     }
     return {};
   }
 
+  [[nodiscard]] Verdict no_room(std::size_t count) const {
+    return failure(
+        ErrorCode::out_of_memory,
+        diagnostics::format("{} descriptors of rank {} found no room on their way to {} ranks: {}; a user "
+                            "may have {} under way (RLIMIT_NOFILE)",
+                            count, named(rank_), cards_.size() - 1 - sent_, text_of(send_error_), open_file_limit()));
+  }
+
   [[nodiscard]] Verdict late(const std::vector<bool>& has_come, std::size_t count) const {
-    if (sent_ + 1 < cards_.size()) {
-      return failure(
-          ErrorCode::out_of_memory,
-          diagnostics::format("{} descriptors of rank {} found no room on their way to {} ranks: {}; a user "
-                              "may have {} under way (RLIMIT_NOFILE)",
-                              count, named(rank_), cards_.size() - 1 - sent_, text_of(send_error_), open_file_limit()));
-    }
+    if (sent_ + 1 < cards_.size()) return no_room(count);
     std::vector<int> missing;
     for (std::size_t rank = 0; rank < has_come.size(); ++rank) {
       if (!has_come[rank]) missing.push_back(named(static_cast<int>(rank)));

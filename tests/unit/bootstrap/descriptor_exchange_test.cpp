@@ -224,7 +224,12 @@ TEST(DescriptorExchange, WaitsForRoomWhereTheSystemLimitsWhatIsUnderWay) {
   });
 }
 
-TEST(DescriptorExchange, NoRoomUntilTheDeadlineIsAnErrorWithTheLimit) {
+// Both ranks look until the same moment, or the one that receives gives up first.
+class NoRoom : public ::testing::TestWithParam<std::chrono::milliseconds> {};
+INSTANTIATE_TEST_SUITE_P(Deadlines, NoRoom, ::testing::Values(300ms, 800ms),
+                         [](const auto& test) { return std::to_string(test.param.count()) + "_ms"; });
+
+TEST_P(NoRoom, UntilTheDeadlineIsAnErrorWithTheLimit) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become a user of its own";
   const ReservedPort port;
   run_processes(2, [&](int rank) {
@@ -236,7 +241,8 @@ TEST(DescriptorExchange, NoRoomUntilTheDeadlineIsAnErrorWithTheLimit) {
     self->all_gather(nullptr, nullptr, 0, "full", 20s);
     const FileDescriptor memory = make_memory();
     const std::vector<int> mine(rank == 0 ? 3 : 0, memory.get());
-    const std::string text = error_of([&] { static_cast<void>(exchange_descriptors(*self, mine, "memory", 300ms)); });
+    const auto timeout = rank == 0 ? GetParam() : 300ms;
+    const std::string text = error_of([&] { static_cast<void>(exchange_descriptors(*self, mine, "memory", timeout)); });
     if (text ==
         "RY-OUT-OF-MEMORY: memory: 3 descriptors of rank 0 found no room on their way to 1 ranks: Too many references: "
         "cannot splice; a user may have 64 under way (RLIMIT_NOFILE)") {
