@@ -73,6 +73,7 @@ std::uint64_t HostDispatch::write_slots(const DispatchOperation& operation) {
         ranks[num_ranks++] = rank;
       }
     }
+    std::size_t num_rows = 0;
     for (std::size_t index = 0; index < num_ranks; ++index) {
       const int rank = ranks[index];
       std::byte* const slot = layout_.slot(exchange_.base(rank) + wire_offset, operation.turn.slot, exchange_.rank(),
@@ -82,14 +83,13 @@ std::uint64_t HostDispatch::write_slots(const DispatchOperation& operation) {
       if (call.weights.defined()) {
         std::copy_n(weights + static_cast<std::size_t>(token) * top_k, top_k, layout_.weights(slot));
       }
-      rows_[index] = layout_.row(slot);
-      scales_[index] = layout_.scales(slot, operation.shape);
       remote_rows += rank != exchange_.rank();
+      if (!crosses(operation, rank)) continue;
+      rows_[num_rows] = layout_.row(slot);
+      scales_[num_rows] = layout_.scales(slot, operation.shape);
+      ++num_rows;
     }
-    if (call.sends_rows() && num_ranks > 0) {
-      writer_.write(token, {.rows = {.cached = std::span(rows_).first(num_ranks), .streamed = {}},
-                            .scales = std::span(scales_).first(num_ranks)});
-    }
+    if (call.sends_rows() && num_rows > 0) writer_.write(token, places(num_rows));
   }
   return remote_rows * (operation.shape.row_bytes + operation.shape.scale_bytes);
 }
@@ -149,11 +149,20 @@ void HostDispatch::place_slot(const DispatchOperation& operation, int source, st
     if (state.layout == Layout::rank_major) break;  // one row for all entries
   }
   if (num_rows == 0) return;
-  codecs::copy_row_to({.cached = std::span(rows_).first(num_rows), .streamed = {}}, layout_.row(slot), shape.row_bytes);
+  const transports::RowPlaces there = places(num_rows);
+  if (!crosses(operation, source)) return writer_.write(token, there);
+  codecs::copy_row_to(there.rows, layout_.row(slot), shape.row_bytes);
   if (shape.num_scales > 0) {
-    codecs::copy_row_to({.cached = std::span(scales_).first(num_rows), .streamed = {}}, layout_.scales(slot, shape),
-                        shape.scale_bytes);
+    codecs::copy_row_to({.cached = there.scales, .streamed = {}}, layout_.scales(slot, shape), shape.scale_bytes);
   }
+}
+
+bool HostDispatch::crosses(const DispatchOperation& operation, int rank) const {
+  return rank != exchange_.rank() || !operation.request.whole;
+}
+
+transports::RowPlaces HostDispatch::places(std::size_t count) const {
+  return {.rows = {.cached = std::span(rows_).first(count), .streamed = {}}, .scales = std::span(scales_).first(count)};
 }
 
 // The next row of a local expert's group (rank_major: of this rank), -1 beyond the capacity.

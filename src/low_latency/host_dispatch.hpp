@@ -13,7 +13,8 @@ namespace railyard::low_latency {
 
 /// Order: slot granted by epoch e - N (pair: received) -> rows into wire slots -> fence -> arrival signals, notice;
 /// receive: notices, arrival signals -> rows to their places in the lease -> received signals.
-/// A token crosses once per destination rank; the receiver copies it to the rows of its entries.
+/// A token crosses once per destination rank; the receiver copies it to the rows of its entries. This rank's own rows
+/// cross too where the receive part comes by itself, since the caller's may have changed by then.
 class HostDispatch {
  public:
   /// Leases the wire slots: the second block of the heap, at the same offset on every rank.
@@ -29,6 +30,10 @@ class HostDispatch {
                     std::int32_t* targets) const;
   void place_rows(const transports::DispatchOperation& operation);
   void place_slot(const transports::DispatchOperation& operation, int source, std::byte* slot);
+  /// Whether rows of this rank and `rank` go through wire slots; else they come from the caller's.
+  [[nodiscard]] bool crosses(const transports::DispatchOperation& operation, int rank) const;
+  /// The first so many of rows_ and scales_.
+  [[nodiscard]] transports::RowPlaces places(std::size_t count) const;
   [[nodiscard]] std::int64_t next_row(const routing::RouteState& state, std::int32_t local_expert);
   [[nodiscard]] static const std::int32_t* known_ids(const routing::RouteState& state, std::int64_t row);
 

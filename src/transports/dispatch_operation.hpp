@@ -33,7 +33,8 @@ struct DispatchRequest {
   std::int64_t num_tokens = 0;                    // on a GPU with a word: the most
   const std::int32_t* num_tokens_word = nullptr;  // in device memory; null on the host, where it has been read
   TensorView expert_load = {};
-  Route route = {};  // of a routed dispatch
+  Route route = {};    // of a routed dispatch
+  bool whole = false;  // the receive part follows at once: the caller's tensors are still there
 
   [[nodiscard]] bool makes_route() const noexcept { return operation != Operation::routed_dispatch; }
   [[nodiscard]] bool sends_rows() const noexcept { return x.defined(); }
