@@ -39,8 +39,8 @@ class TcpHub {
   struct Peer {
     Connection connection;
     std::string origin;
-    Clock::time_point hello_deadline;  // for those without a rank
-    Clock::time_point since = Clock::now();  // here
+    Clock::time_point hello_deadline;        // for those without a rank
+    Clock::time_point since = Clock::now();  // it has been connected
     int rank = -1;
     bool own = false;      // rank 0's end, in this process
     bool refused = false;  // what it says is dropped
