@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -99,7 +100,7 @@ TEST(ProcessWorld, AnotherSecretIsRefusedAndLogged) {
   run_threads(3, [&](int thread) {
     const bool stranger = thread == 2;
     Rendezvous rendezvous = at(port, stranger ? 1 : thread, 2);
-    rendezvous.secret = stranger ? "another job" : "this job";
+    rendezvous.secret = stranger ? "that job" : "this job";
     WorldOptions options{.timeout = 20s};
     options.log = [&](LogLevel, std::string_view line) {
       const std::lock_guard lock(mutex);
@@ -114,7 +115,8 @@ TEST(ProcessWorld, AnotherSecretIsRefusedAndLogged) {
       return;
     }
     if (thread == 1) {  // once the stranger has been there
-      for (bool seen = false; !seen;) {
+      const auto deadline = std::chrono::steady_clock::now() + 20s;
+      for (bool seen = false; !seen && std::chrono::steady_clock::now() < deadline;) {
         std::this_thread::sleep_for(5ms);
         const std::lock_guard lock(mutex);
         seen = !lines.empty();
