@@ -62,7 +62,7 @@ bench bf16 80 --tokens "$tokens" --sms 16
 bench bf16-statistics 80 --tokens "$tokens" --sms 16 --wait-statistics
 bench bf16-sms 80 --tokens 4096 --sms 4,8,12,24,32,64
 bench fp8 120 --tokens "$tokens" --codec fp8_e4m3 --sms 16,20
-bench statistics 40 --tokens 4096 --codec fp8_e4m3 --sms 16,20 --wait-statistics
+bench statistics 120 --tokens "$tokens" --codec fp8_e4m3 --sms 16,20 --wait-statistics
 bench zipf 40 --tokens 4096 --codec fp8_e4m3 --routing zipf --sms 16
 bench zipf-bf16 40 --tokens 4096 --routing zipf --sms 16
 if has 'libnccl\.so\.2'; then
