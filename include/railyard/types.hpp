@@ -27,7 +27,7 @@ enum class Layout : std::uint8_t {
 
 enum class Mode : std::uint8_t {
   throughput,   // rows are written once, at their final place in the receiver's lease
-  low_latency,  // rows go through private wire slots; a send part waits for nothing of its own epoch
+  low_latency,  // rows of others come through private wire slots; a send part waits for nothing of its own epoch
 };
 
 /// Where partial sums are rounded to the type of the expert outputs, once.

@@ -158,7 +158,7 @@ void HostDispatch::place_slot(const DispatchOperation& operation, int source, st
 }
 
 bool HostDispatch::crosses(const DispatchOperation& operation, int rank) const {
-  return rank != exchange_.rank() || !operation.request.whole;
+  return rank != exchange_.rank() || !operation.request.whole || writer_.encodes();
 }
 
 transports::RowPlaces HostDispatch::places(std::size_t count) const {

@@ -14,7 +14,8 @@ namespace railyard::low_latency {
 /// Order: slot granted by epoch e - N (pair: received) -> rows into wire slots -> fence -> arrival signals, notice;
 /// receive: notices, arrival signals -> rows to their places in the lease -> received signals.
 /// A token crosses once per destination rank; the receiver copies it to the rows of its entries. This rank's own rows
-/// cross too where the receive part comes by itself, since the caller's may have changed by then.
+/// cross too where the receive part comes by itself, since the caller's may have changed by then, and where rows are
+/// encoded, which is done once.
 class HostDispatch {
  public:
   /// Leases the wire slots: the second block of the heap, at the same offset on every rank.

@@ -19,13 +19,15 @@ struct RowPlaces {
   std::span<void* const> scales;
 };
 
-/// For one operation's send part. Rows are read once, encoded once, and stored to every destination. Who has streamed
-/// rows fences before it signals.
+/// The rows of one operation. Those of one `write` are read once, encoded once, and stored to every destination. Who
+/// has streamed rows fences before it signals.
 class RowWriter {
  public:
   /// Prepares for `operation`; reuses memory from call to call.
   void begin(const DispatchOperation& operation);
   void write(std::int64_t token, const RowPlaces& places);
+  /// Whether the rows of the operation are: others are copied.
+  [[nodiscard]] bool encodes() const noexcept { return encode_ != nullptr; }
 
  private:
   void write_scales(std::span<void* const> places, const std::byte* source) const;
