@@ -24,11 +24,6 @@ void require_none_pending(const PendingCounts& pending, const char* operation) {
   }
 }
 
-Dispatched run_whole(GroupState& state, transports::DispatchRequest&& request, Stream stream) {
-  request.whole = true;
-  return state.receive_dispatch(state.send(std::move(request), stream), stream);
-}
-
 std::shared_ptr<GroupState> make_group(Rank& rank, const GroupOptions& complete_options) {
 #ifdef RAILYARD_CUDA
   if (rank.device().kind == DeviceKind::cuda) return api::make_cuda_group(rank, complete_options);
@@ -64,14 +59,14 @@ Dispatched Group::dispatch(ConstTensorView x, ConstTensorView top_k_ids, const D
   GroupState& state = use(state_);
   state.prepare_operation();
   require_none_pending(state.dispatches(), "dispatch");
-  return run_whole(state, api::check_dispatch(state.facts(), x, top_k_ids, options), stream);
+  return state.run(api::check_dispatch(state.facts(), x, top_k_ids, options), stream);
 }
 
 Dispatched Group::dispatch(ConstTensorView x, const Route& route, const PayloadOptions& options, Stream stream) {
   GroupState& state = use(state_);
   state.prepare_operation();
   require_none_pending(state.dispatches(), "dispatch");
-  return run_whole(state, api::check_routed_dispatch(state.facts(), x, route, options), stream);
+  return state.run(api::check_routed_dispatch(state.facts(), x, route, options), stream);
 }
 
 PendingDispatch Group::dispatch_send(ConstTensorView x, ConstTensorView top_k_ids, const DispatchOptions& options,
@@ -92,14 +87,14 @@ Route Group::route(ConstTensorView top_k_ids, const RouteOptions& options, Strea
   GroupState& state = use(state_);
   state.prepare_operation();
   require_none_pending(state.dispatches(), "route");
-  return run_whole(state, api::check_route(state.facts(), top_k_ids, options), stream).route;
+  return state.run(api::check_route(state.facts(), top_k_ids, options), stream).route;
 }
 
 Route Group::route_from_mask(ConstTensorView mask, const RouteOptions& options, Stream stream) {
   GroupState& state = use(state_);
   state.prepare_operation();
   require_none_pending(state.dispatches(), "route_from_mask");
-  return run_whole(state, api::check_route_from_mask(state.facts(), mask, options), stream).route;
+  return state.run(api::check_route_from_mask(state.facts(), mask, options), stream).route;
 }
 
 Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,
@@ -107,7 +102,7 @@ Combined Group::combine(ConstTensorView y, const Route& route, TensorView out, c
   GroupState& state = use(state_);
   state.prepare_operation();
   require_none_pending(state.combines(), "combine");
-  return state.receive_combine(state.send(api::check_combine(state.facts(), y, route, out, options), stream), stream);
+  return state.run(api::check_combine(state.facts(), y, route, out, options), stream);
 }
 
 PendingCombine Group::combine_send(ConstTensorView y, const Route& route, TensorView out, const CombineOptions& options,

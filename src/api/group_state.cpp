@@ -208,10 +208,19 @@ std::uint64_t GroupState::send(transports::DispatchRequest&& request, Stream str
   return dispatches_.newest++;
 }
 
+Dispatched GroupState::run(transports::DispatchRequest&& request, Stream stream) {
+  request.whole = true;
+  return finish_dispatch_part(send(std::move(request), stream), stream);
+}
+
 Dispatched GroupState::receive_dispatch(std::uint64_t ticket, Stream stream) {
-  const diagnostics::NvtxRange range("dispatch: receive");
   check_active();
   check_ticket(dispatches_, ticket, "dispatch");
+  return finish_dispatch_part(ticket, stream);
+}
+
+Dispatched GroupState::finish_dispatch_part(std::uint64_t ticket, Stream stream) {
+  const diagnostics::NvtxRange range("dispatch: receive");
   const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
   check_receive_dispatch(slot, stream);
   return guarded([&] {
@@ -237,10 +246,18 @@ std::uint64_t GroupState::send(transports::CombineRequest&& request, Stream stre
   return combines_.newest++;
 }
 
+Combined GroupState::run(transports::CombineRequest&& request, Stream stream) {
+  return finish_combine_part(send(std::move(request), stream), stream);
+}
+
 Combined GroupState::receive_combine(std::uint64_t ticket, Stream stream) {
-  const diagnostics::NvtxRange range("combine: receive");
   check_active();
   check_ticket(combines_, ticket, "combine");
+  return finish_combine_part(ticket, stream);
+}
+
+Combined GroupState::finish_combine_part(std::uint64_t ticket, Stream stream) {
+  const diagnostics::NvtxRange range("combine: receive");
   const std::size_t slot = ticket % static_cast<std::size_t>(options.max_in_flight);
   check_receive_combine(slot, stream);
   return guarded([&] {

@@ -38,6 +38,9 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   GroupState(const GroupState&) = delete;
   GroupState& operator=(const GroupState&) = delete;
 
+  /// A whole operation. What ends the group meanwhile ends its waits, like those of a part.
+  [[nodiscard]] Dispatched run(transports::DispatchRequest&& request, Stream stream);
+  [[nodiscard]] Combined run(transports::CombineRequest&& request, Stream stream);
   [[nodiscard]] std::uint64_t send(transports::DispatchRequest&& request, Stream stream);
   [[nodiscard]] Dispatched receive_dispatch(std::uint64_t ticket, Stream stream);
   [[nodiscard]] std::uint64_t send(transports::CombineRequest&& request, Stream stream);
@@ -138,6 +141,8 @@ class GroupState : public std::enable_shared_from_this<GroupState> {
   auto guarded(Part part);
   void abandon(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) noexcept;
   void check_ticket(const PendingCounts& pending, std::uint64_t ticket, std::string_view operation) const;
+  Dispatched finish_dispatch_part(std::uint64_t ticket, Stream stream);
+  Combined finish_combine_part(std::uint64_t ticket, Stream stream);
 
   PendingCounts dispatches_;
   PendingCounts combines_;
