@@ -76,10 +76,12 @@ Backend& backend() {
   return *chosen;
 }
 
-std::chrono::seconds case_deadline() {
-  const char* text = std::getenv("RAILYARD_TEST_DEADLINE_S");
-  return std::chrono::seconds(text == nullptr ? 60 : std::stol(text));
+std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::stoull(text);
 }
+
+std::chrono::seconds case_deadline() { return std::chrono::seconds(from_environment("RAILYARD_TEST_DEADLINE_S", 60)); }
 
 Buffer::Buffer(Device device, std::size_t bytes, std::size_t misalignment, std::byte fill)
     : bytes_(bytes), start_(kGuardBytes + misalignment) {

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -57,6 +58,9 @@ class HostBackend : public Backend {
 
 /// The chosen backend. Throws std::runtime_error for an unknown name.
 [[nodiscard]] Backend& backend();
+
+/// A number from a variable of the environment.
+[[nodiscard]] std::uint64_t from_environment(const char* variable, std::uint64_t otherwise);
 
 /// The deadline of waits that should never reach it: 60 s, or RAILYARD_TEST_DEADLINE_S.
 [[nodiscard]] std::chrono::seconds case_deadline();

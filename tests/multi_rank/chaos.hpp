@@ -11,9 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstdlib>
 #include <stdexcept>
-#include <string>
 #include <thread>
 
 namespace railyard::multi_rank {
@@ -67,11 +65,5 @@ struct FaultTimes {
     if (::kill(rendezvous.load(), SIGKILL) != 0) throw std::runtime_error("the rendezvous was not there");
   }
 };
-
-/// A number from a variable of the environment.
-inline std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::stoull(text);
-}
 
 }  // namespace railyard::multi_rank

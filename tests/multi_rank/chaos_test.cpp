@@ -5,14 +5,15 @@
 //   RAILYARD_TEST_CASES  how many faults
 #include "multi_rank/chaos.hpp"
 #include "api/test_hooks.hpp"
+#include "multi_rank/backend.hpp"
 #include "multi_rank/left_behind.hpp"
 #include "multi_rank/plain.hpp"
+#include "multi_rank/process_shared.hpp"
 #include "multi_rank/process_world.hpp"
 #include "multi_rank/random.hpp"
 
 #include <gtest/gtest.h>
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +22,6 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <new>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -244,9 +244,7 @@ std::string run_case(const Case& chaos, Waits& waits) {
   const Scenario scenario = plain_scenario({.ranks = chaos.ranks}, chaos.mode);
   const PlainRound plain = plain_round(scenario, 7, chaos.layout);
   const PlainRound left = without_ranks(scenario, plain, {chaos.victim});
-  void* const memory = ::mmap(nullptr, sizeof(FaultTimes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return "no shared page";
-  auto* const shared = new (memory) FaultTimes;
+  const ProcessShared<FaultTimes> shared;
   Report report;
   const WorldOptions options{.timeout = kPatience, .log_level = LogLevel::off};
   const auto body = [&](Rank& rank) {
@@ -261,7 +259,6 @@ std::string run_case(const Case& chaos, Waits& waits) {
     world.finish_with_victim(chaos.victim, chaos.fault == Fault::killed ? SIGKILL : 0, report);
   }
   waits.add(chaos, *shared);
-  ::munmap(memory, sizeof(FaultTimes));
   return report.ok() ? "" : chaos.text + report.text();
 }
 

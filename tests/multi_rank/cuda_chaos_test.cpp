@@ -8,13 +8,13 @@
 #include "multi_rank/chaos.hpp"
 #include "multi_rank/left_behind.hpp"
 #include "multi_rank/plain.hpp"
+#include "multi_rank/process_shared.hpp"
 #include "multi_rank/process_world.hpp"
 #include "multi_rank/random.hpp"
 
 #include <cuda_runtime_api.h>
 #include <gtest/gtest.h>
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +25,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
 #include <optional>
 #include <random>
 #include <stdexcept>
@@ -228,9 +227,7 @@ std::string run_case(const Case& chaos, Outcomes& outcomes) {
   scenario.options.heap_bytes = std::size_t{8} << 20;
   const PlainRound plain = plain_round(scenario, 7, Layout::rank_major);
   const PlainRound left = without_ranks(scenario, plain, {chaos.victim});
-  void* const memory = ::mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return "no shared page";
-  auto* const shared = new (memory) Shared;
+  const ProcessShared<Shared> shared;
   Report report;
   const WorldOptions options = backend().with_devices({.timeout = kPatience, .log_level = LogLevel::off});
   const auto body = [&](Rank& rank) {
@@ -249,7 +246,6 @@ std::string run_case(const Case& chaos, Outcomes& outcomes) {
   outcome.slowest_ns = std::max(outcome.slowest_ns, shared->slowest_ns.load());
   outcome.recovered_ns = std::max(outcome.recovered_ns, shared->recovered_ns.load());
   outcome.destroyed_ns = std::max(outcome.destroyed_ns, shared->destroyed_ns.load());
-  ::munmap(memory, sizeof(Shared));
   return report.ok() ? "" : chaos.text + report.text();
 }
 

@@ -5,7 +5,6 @@
 #include "bootstrap/tcp_socket.hpp"
 #include "multi_rank/backend.hpp"
 
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,7 +14,6 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -66,10 +64,7 @@ class ProcessWorld::SharedPage {
 
 ProcessWorld::ProcessWorld(int ranks, const WorldOptions& options, const std::function<void(Rank&)>& body,
                            Report& report, const Preparation& prepare, Meeting meeting)
-    : report_(report) {
-  void* const memory = ::mmap(nullptr, sizeof(SharedPage), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw std::bad_alloc();
-  page_ = new (memory) SharedPage(ranks);
+    : report_(report), page_(std::make_unique<ProcessShared<SharedPage>>(ranks)) {
   if (meeting == Meeting::external) start_rendezvous(ranks);
   for (int rank = 0; rank < ranks; ++rank) children_.push_back(start(rank, options, body, prepare));
 }
@@ -78,7 +73,6 @@ ProcessWorld::~ProcessWorld() {
   for (const Child& child : children_) {
     if (child.output >= 0) ::close(child.output);
   }
-  ::munmap(page_, sizeof(SharedPage));
   if (rendezvous_ == 0) return;
   ::kill(rendezvous_, SIGKILL);
   ::waitpid(rendezvous_, nullptr, 0);
@@ -113,13 +107,13 @@ ProcessWorld::Child ProcessWorld::start(int rank, WorldOptions options, const st
   ::alarm(static_cast<unsigned>(3 * case_deadline().count()));
   int call = 0;
   const auto all_gather = [&](const void* mine, void* all, std::size_t bytes) {
-    page_->all_gather(rank, call++, mine, all, bytes);
+    (*page_)->all_gather(rank, call++, mine, all, bytes);
   };
   if (prepare) prepare(rank, options);
   try {
-    World world = rendezvous_ == 0 ? World::from_all_gather(rank, page_->size(), all_gather, options)
+    World world = rendezvous_ == 0 ? World::from_all_gather(rank, (*page_)->size(), all_gather, options)
                                    : World::connect({.rank = rank,
-                                                     .size = page_->size(),
+                                                     .size = (*page_)->size(),
                                                      .address = "127.0.0.1",
                                                      .port = rendezvous_port_,
                                                      .external = true},

@@ -3,6 +3,7 @@
 // through a library that launched them, or at a rendezvous in a process that is no rank.
 #pragma once
 
+#include "multi_rank/process_shared.hpp"
 #include "multi_rank/report.hpp"
 
 #include <railyard/world.hpp>
@@ -11,6 +12,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <vector>
 
 namespace railyard::multi_rank {
@@ -57,7 +59,7 @@ class ProcessWorld {
                             const Preparation& prepare);
 
   Report& report_;  // of a child: its own copy
-  SharedPage* page_;
+  std::unique_ptr<ProcessShared<SharedPage>> page_;
   pid_t rendezvous_ = 0;  // the process that is no rank; 0: there is none
   std::uint16_t rendezvous_port_ = 0;
   std::vector<Child> children_;  // by rank

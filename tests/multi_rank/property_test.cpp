@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <random>
 #include <string>
 
@@ -21,11 +20,6 @@ constexpr std::uint64_t kCases = 160;
 #else
 constexpr std::uint64_t kCases = 1600;
 #endif
-
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::stoull(text);
-}
 
 class Property : public ::testing::TestWithParam<std::uint64_t> {};
 

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <numeric>
 #include <stdexcept>
@@ -84,11 +83,6 @@ Error call_until_lost(const Place& place, const std::function<void()>& call) {
   }
   place.fail("nothing was noticed");
   return {ErrorCode::ok, ""};
-}
-
-std::uint64_t from_environment(const char* variable, std::uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text == nullptr ? otherwise : std::stoull(text);
 }
 
 /// Some ranks, so that the others are a majority. A process of rank 0 that has gone takes the world with it.

@@ -2,11 +2,10 @@
 // By which ranks wait for each other beside the library: nobody guesses how long the others take.
 #pragma once
 
-#include <sys/mman.h>
+#include "multi_rank/process_shared.hpp"
 
 #include <atomic>
 #include <chrono>
-#include <new>
 #include <thread>
 
 namespace railyard::multi_rank {
@@ -14,15 +13,6 @@ namespace railyard::multi_rank {
 /// Shared by threads, and by processes forked after it was made.
 class SharedCount {
  public:
-  SharedCount() {
-    void* const memory = ::mmap(nullptr, sizeof(*count_), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    count_ = new (memory) std::atomic<int>(0);
-  }
-  ~SharedCount() { ::munmap(count_, sizeof(*count_)); }
-  SharedCount(const SharedCount&) = delete;
-  SharedCount& operator=(const SharedCount&) = delete;
-
   void add() { count_->fetch_add(1); }
   /// Returns once it is `count`; false: not within a minute.
   [[nodiscard]] bool wait_for(int count) const {
@@ -35,7 +25,7 @@ class SharedCount {
   }
 
  private:
-  std::atomic<int>* count_ = nullptr;
+  ProcessShared<std::atomic<int>> count_{0};
 };
 
 }  // namespace railyard::multi_rank
