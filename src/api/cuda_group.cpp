@@ -159,7 +159,7 @@ class CudaGroup final : public GroupState {
                                       rank, name(device.kind)));
     }
     const device::UseDevice current(device.index);
-    return wait_reader_->read(engine_->operations->wait_table());
+    return wait_reader_->read(engine_->operations->wait_table(), engine_->operations->peers());
   }
 
  private:
@@ -264,7 +264,7 @@ class CudaGroup final : public GroupState {
     std::ranges::fill(dispatches_, throughput::CudaDispatchOperation{});
     std::ranges::fill(combines_, throughput::CudaCombineOperation{});
     order_.reset();
-    wait_reader_->keep(engine_->operations->wait_table());
+    wait_reader_->keep(engine_->operations->wait_table(), engine_->operations->peers());
     std::erase_if(earlier_, [](const auto& earlier) { return earlier.expired(); });
     earlier_.push_back(engine_->resources);
     for (const auto& earlier : earlier_) {

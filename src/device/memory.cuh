@@ -48,6 +48,10 @@ __device__ __forceinline__ void store_relaxed_device(std::uint32_t* address, std
   asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
 }
 
+__device__ __forceinline__ void store_relaxed_device(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_relaxed_system(std::uint64_t* address, std::uint64_t value) {
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }
@@ -88,6 +92,23 @@ __device__ __forceinline__ std::uint32_t add_relaxed_device(std::uint32_t* addre
 __device__ __forceinline__ std::uint32_t exchange_relaxed_device(std::uint32_t* address, std::uint32_t value) {
   std::uint32_t old;
   asm volatile("atom.relaxed.gpu.global.exch.b32 %0, [%1], %2;" : "=r"(old) : "l"(address), "r"(value) : "memory");
+  return old;
+}
+
+__device__ __forceinline__ std::uint64_t exchange_relaxed_device(std::uint64_t* address, std::uint64_t value) {
+  std::uint64_t old;
+  asm volatile("atom.relaxed.gpu.global.exch.b64 %0, [%1], %2;" : "=l"(old) : "l"(address), "l"(value) : "memory");
+  return old;
+}
+
+/// What was there: `expected` if `value` is there now.
+__device__ __forceinline__ std::uint64_t compare_exchange_relaxed_device(std::uint64_t* address, std::uint64_t expected,
+                                                                         std::uint64_t value) {
+  std::uint64_t old;
+  asm volatile("atom.relaxed.gpu.global.cas.b64 %0, [%1], %2, %3;"
+               : "=l"(old)
+               : "l"(address), "l"(expected), "l"(value)
+               : "memory");
   return old;
 }
 

@@ -6,7 +6,8 @@
 //   reads     y of all ranks in their heaps, the route's transfers, biases
 //   writes    out, the result
 //   order     y -> release of the offer -> acquire -> bulk reads -> reads done -> signals; block 0 waits for everyone's
-//   ends      when out is complete and no peer reads y any more; block 0 then advances epoch, slot and ticket base
+//   ends      when out is complete and no peer reads y any more; block 0 then advances epoch and slot
+#include "throughput/cuda_begin_end.cuh"
 #include "throughput/cuda_combine_plan.hpp"
 #include "throughput/cuda_kernels.hpp"
 #include "throughput/cuda_mailbox.cuh"
@@ -37,7 +38,6 @@ struct CombineBlock {
   CudaKindState& state;
   std::uint64_t epoch;
   std::uint32_t slot;
-  std::uint32_t ticket_base;
   int num_items;  // tokens x chunks
 
   [[nodiscard]] __device__ const CudaGroup& group() const { return p.call.group; }
@@ -95,7 +95,7 @@ struct Producer {
   __device__ void draw() {
     const std::uint32_t first_tickets = gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
     if (lane_index() == 0) {
-      next = device::add_relaxed_device(&block.state.ticket, 1) - block.ticket_base + first_tickets;
+      next = device::add_relaxed_device(&block.state.tickets[block.epoch % 2], 1) + first_tickets;
     }
   }
   __device__ void fetch(std::uint32_t item) {
@@ -361,7 +361,10 @@ __device__ void wait_for_readers(const CombineBlock& block) {
     done =
         device::wait_for_signal(block.waits(), CudaStage::readers, reader,  // pair: combine.read
                                 block.readers_done(block.group().rank, reader), block.epoch * kCudaSignalStep, waited);
-    if constexpr (kTimed) operation_times().last[reader] = waited;
+    if constexpr (kTimed) {
+      operation_times().last[reader] = waited;
+      leave_waits(block.group(), CudaKind::combine, block.epoch, reader);
+    }
   }
   const bool failed = __syncthreads_and(static_cast<int>(done)) == 0;
   if (threadIdx.x == 0) {
@@ -371,22 +374,19 @@ __device__ void wait_for_readers(const CombineBlock& block) {
       finish_operation(block.group(), block.state, block.epoch, block.slot);
     }
   }
-  if constexpr (kTimed) {
-    if (keeps_time()) finish_times(block.group(), CudaOperation::combine, CudaStage::readers, block.epoch, failed);
-  }
+  if constexpr (kTimed) end_times(block.group(), CudaKind::combine, CudaOperation::combine, block.epoch, failed);
 }
 
 template <DType kY, bool kTimed>
 __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_constant__ CombineParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
   if constexpr (kTimed) {
-    if (keeps_time()) start_times(p.call.group.trace != nullptr ? device::global_time_ns() : 0);
+    start_times(keeps_time() && p.call.group.trace != nullptr ? device::global_time_ns() : 0);
   }
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::combine)];
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
-  const CombineBlock block{
-      p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, num_tokens * p.plan.num_chunks};
+  const CombineBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, num_tokens * p.plan.num_chunks};
   bool ends = device::load_relaxed_device(&group_state.failed) != 0;
   if (begins_operation()) ends |= !begin_operation(block.waits(), p.call.group, state);
   // One answer for the block: rows of a warp that left would be missing. Nothing of the route has been used: where its
@@ -400,6 +400,9 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   }
   if (blockIdx.x == gridDim.x - 1 && warp_index() == kWarps - 1) publish_offer(block);
   if (begins_operation()) confirm_operation(block.waits(), p.call.group, state);
+  if constexpr (kTimed) {
+    if (keeps_time()) add_left_waits(p.call.group, CudaKind::combine);
+  }
   Producer producer{block};
   const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
   const bool reduces = warp_index() < p.plan.num_reducers;
@@ -419,9 +422,6 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
       if constexpr (kTimed) operation_times().exchanged = device::cycles();
       write_result(block, false);
     }
-    if constexpr (kTimed) {
-      if (keeps_time()) add_exchange_waits(p.call.group);
-    }
     if (reduces) reduce_items<kY>(block, producer);
     device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
       return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
@@ -429,12 +429,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
     if (blockIdx.x == 0) wait_for_readers<kTimed>(block);
   } else if (blockIdx.x == 0) {
     if (threadIdx.x == 0) write_result(block, true);
-    if constexpr (kTimed) {
-      if (keeps_time()) {
-        add_exchange_waits(p.call.group);
-        finish_times(p.call.group, CudaOperation::combine, CudaStage::readers, block.epoch, true);
-      }
-    }
+    if constexpr (kTimed) end_times_early(block.group(), CudaKind::combine, CudaOperation::combine, block.epoch);
   }
 }
 

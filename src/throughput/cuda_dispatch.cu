@@ -7,7 +7,8 @@
 //   writes    granted blocks of all ranks, the route, the result
 //   order     grant; ids -> route of the slice -> all slices -> counts -> everyone's counts and grants -> rows and
 //             metadata -> bulk wait -> barrier -> fence -> arrival signals; block 0 waits for everyone's
-//   ends      when all sources' rows are here; block 0 then advances epoch, slot and ticket base
+//   ends      when all sources' rows are here; block 0 then advances epoch and slot
+#include "throughput/cuda_begin_end.cuh"
 #include "throughput/cuda_exchange.cuh"
 #include "throughput/cuda_kernels.hpp"
 #include "throughput/cuda_metadata.cuh"
@@ -64,18 +65,14 @@ __device__ void begin_route(const DispatchBlock& block) {
   if (block.plan().routes_alone || static_cast<int>(blockIdx.x) < block.plan().num_slices) route_slice(block, team);
 }
 
-/// Block 0, all threads: the operation ended without its peers, before the exchange or behind it.
+/// Block 0, all threads: the operation ended without its peers, before its rows were under way.
 template <bool kTimed>
-__device__ void fail(const DispatchBlock& block, bool exchanged) {
+__device__ void fail(const DispatchBlock& block) {
   if (threadIdx.x == 0) write_failure(block);
   if constexpr (kTimed) {
-    if (!keeps_time()) return;
     const CudaGroup& group = block.call().group;
-    if (!exchanged) {
-      if (lane_index() == 0) add_clock_rate(group, device::global_time_ns());
-      add_exchange_waits(group);
-    }
-    finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, true);
+    if (keeps_time() && lane_index() == 0) add_clock_rate(group, device::global_time_ns());
+    end_times_early(group, CudaKind::dispatch, block.call().operation, block.epoch);
   }
 }
 
@@ -92,13 +89,20 @@ __device__ void wait_for_arrivals(const DispatchBlock& block) {
     float waited = 0;
     arrived = device::wait_for_signal(block.waits(), CudaStage::arrival, source,  // pair: dispatch.arrived
                                       block.arrived(group.rank, source), block.epoch * kCudaSignalStep, waited);
-    if constexpr (kTimed) operation_times().last[source] = waited;
+    if constexpr (kTimed) {
+      operation_times().last[source] = waited;
+      leave_waits(group, CudaKind::dispatch, block.epoch, source);
+    }
   }
-  if (__syncthreads_and(static_cast<int>(arrived)) == 0) return fail<kTimed>(block, true);
-  if (threadIdx.x == 0) finish_operation(group, block.state, block.epoch, block.slot);
-  if constexpr (kTimed) {
-    if (keeps_time()) finish_times(group, block.call().operation, CudaStage::arrival, block.epoch, false);
+  const bool failed = __syncthreads_and(static_cast<int>(arrived)) == 0;
+  if (threadIdx.x == 0) {
+    if (failed) {
+      write_failure(block);
+    } else {
+      finish_operation(group, block.state, block.epoch, block.slot);
+    }
   }
+  if constexpr (kTimed) end_times(group, CudaKind::dispatch, block.call().operation, block.epoch, failed);
 }
 
 /// All threads: rows and metadata out, signals, and in block 0 everyone's rows in.
@@ -127,7 +131,6 @@ __device__ void move_rows(const DispatchBlock& block, Sender& sender, Lookup& lo
         if (lane_index() == 0) operation_times().exchanged = device::cycles();
       }
       write_result<kTimed>(block, entry_ns);  // the host's memory is far
-      if constexpr (kTimed) add_exchange_waits(block.call().group);
       break;
   }
   if (role != WarpRole::clerk) {
@@ -142,14 +145,12 @@ template <CudaEncode kEncode, bool kTimed>
 __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_constant__ DispatchParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
   const std::uint64_t entry_ns = keeps_time() ? device::global_time_ns() : 0;
-  if constexpr (kTimed) {
-    if (keeps_time()) start_times(entry_ns);
-  }
+  if constexpr (kTimed) start_times(entry_ns);
   const WarpRole role = role_of(p.plan, warp_index());
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
   bool ends = device::load_relaxed_device(&group_state.failed) != 0;
-  const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, state.ticket_base, tokens_of(p.call)};
+  const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, tokens_of(p.call)};
   if (p.plan.is_brief && role == WarpRole::metadata) prefetch_inputs(p.call, p.plan);
   if (begins_operation()) ends |= !begin_operation(block.waits(), p.call.group, state);
   // One answer for the block: its warps meet at counted barriers.
@@ -175,6 +176,9 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
     case WarpRole::clerk:
       if (blockIdx.x == gridDim.x - 1) publish_grant(block);
       if (begins_operation()) confirm_operation(block.waits(), p.call.group, state);
+      if constexpr (kTimed) {
+        if (keeps_time()) add_left_waits(p.call.group, CudaKind::dispatch);
+      }
       break;
   }
   const bool joined = !block.makes_route() || join_slices(block);
@@ -192,7 +196,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
     move_rows<kEncode, kTimed>(block, sender, lookup, first_item, static_cast<std::int64_t>(entry_ns));
   } else {
     if (sends) abandon_sender(sender);
-    if (blockIdx.x == 0) fail<kTimed>(block, false);
+    if (blockIdx.x == 0) fail<kTimed>(block);
   }
 }
 

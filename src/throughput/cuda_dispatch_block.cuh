@@ -26,7 +26,6 @@ struct DispatchBlock {
   CudaKindState& state;
   std::uint64_t epoch;
   std::uint32_t slot;
-  std::uint32_t ticket_base;
   int tokens;
 
   [[nodiscard]] __device__ const DispatchLaunch& call() const { return p.call; }

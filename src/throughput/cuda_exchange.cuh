@@ -16,6 +16,7 @@ __device__ inline void publish_grant(const DispatchBlock& block) {
   const CudaGrant& grant = call.grant;
   if (block.makes_route() && grant.code == ErrorCode::ok) {
     auto* const counts = at<std::int32_t>(call.group.heaps[block.rank()], grant.metadata_offset);
+#pragma unroll 1
     for (int expert = lane_index(); expert < call.placement.max_local_experts; expert += 32) counts[expert] = 0;
   }
   __syncwarp();
@@ -79,6 +80,7 @@ __device__ inline void find_destinations(const DispatchBlock& block) {
         block.word(destination, MailboxWord::code) == static_cast<std::uint32_t>(ErrorCode::heap_exhausted);
     found.first = 0;
     if (block.makes_route()) {
+#pragma unroll 1
       for (int source = 0; source < block.rank(); ++source) found.first += block.count(source, destination);
     }
     std::byte* const heap = call.group.heaps[destination];

@@ -14,11 +14,11 @@ namespace railyard::throughput {
 
 /// Counters of one kind of operation, in this rank's device memory; only this rank's kernels touch them.
 struct alignas(128) CudaKindState {
-  std::uint64_t epoch = 0;                // last finished operation; advanced once per launch, by block 0
-  std::uint32_t slot = 0;                 // mailbox slot of the next operation; a counter of its own
-  std::uint32_t ticket_base = 0;          // `ticket` when the running launch began
-  std::uint32_t running = 0;              // 1 while a launch runs: a second one beside it is an error
-  alignas(128) std::uint32_t ticket = 0;  // work handed out; grows for ever, wraps
+  std::uint64_t epoch = 0;    // last finished operation; advanced once per launch, by block 0
+  std::uint32_t slot = 0;     // mailbox slot of the next operation; a counter of its own
+  std::uint32_t running = 0;  // 1 while a launch runs: a second one beside it is an error
+  // Work handed out by launches of even and of odd epochs: one begins at 0 because the launch before it cleared it.
+  alignas(128) std::uint32_t tickets[2] = {};
 };
 
 /// Device memory, one per group and rank. `failed` stays set: later launches of the group end at once.
@@ -53,6 +53,11 @@ struct CudaGroup {
   CudaTraceRecord* trace = nullptr;               // pinned, device address [kCudaTraceRecords]; null: not traced
 
   [[nodiscard]] constexpr bool has(int member) const { return (members >> member & 1U) != 0; }
+  /// A bit for each member but this rank.
+  [[nodiscard]] constexpr std::uint64_t peers() const {
+    constexpr std::uint64_t kAll = ~std::uint64_t{0};
+    return members & kAll >> (kCudaMaxRanks - num_ranks) & ~(std::uint64_t{1} << rank);
+  }
 };
 
 }  // namespace railyard::throughput

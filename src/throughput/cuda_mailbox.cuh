@@ -3,7 +3,7 @@
 #pragma once
 
 #include "device/chains.cuh"
-#include "throughput/cuda_group.hpp"
+#include "throughput/cuda_launch.hpp"
 #include "throughput/cuda_operation_times.cuh"
 
 #include <cstddef>
@@ -21,8 +21,9 @@ __device__ __forceinline__ T* at(std::byte* base, std::size_t offset) {
 
 /// This block's part of one signal: the parts of all blocks sum to kCudaSignalStep, whatever the grid.
 __device__ __forceinline__ std::uint64_t signal_share() {
-  const std::uint64_t block = blockIdx.x;
-  return (block + 1) * kCudaSignalStep / gridDim.x - block * kCudaSignalStep / gridDim.x;
+  static_assert(kCudaSignalStep <= (1U << 31) / kCudaMaxBlocks);  // a division of 64 bits is a hundred instructions
+  constexpr auto kStep = static_cast<std::uint32_t>(kCudaSignalStep);
+  return (blockIdx.x + 1) * kStep / gridDim.x - blockIdx.x * kStep / gridDim.x;
 }
 
 /// The mailbox that `source` writes at `owner`.
@@ -37,6 +38,7 @@ template <class ValueOf>
 __device__ __forceinline__ void publish_grant_words(const CudaGroup& group, CudaKind kind, std::uint32_t slot,
                                                     std::uint32_t tag, ValueOf value_of) {
   device::writes_to_peer_words();
+#pragma unroll 1
   for (int index = lane_index(); index < group.num_ranks * kGrantWords; index += 32) {
     const int owner = (group.rank + 1 + index / kGrantWords) % group.num_ranks;
     const int word = index % kGrantWords;
@@ -62,6 +64,7 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
   meanwhile();
   // The highest threads first: the lowest warps may still be busy with rows.
   const int threads = static_cast<int>(blockDim.x);
+#pragma unroll 1
   for (int index = threads - 1 - static_cast<int>(threadIdx.x); index < group.num_ranks * num_words; index += threads) {
     const int source = index / num_words;
     const int word = index % num_words;
@@ -89,39 +92,6 @@ __device__ __forceinline__ bool wait_for_words(const device::WaitScope& scope, c
   }
   __syncthreads();
   return failures == 0;
-}
-
-/// The thread that begins and confirms an operation: of block 0, which is the first of a grid to be placed.
-__device__ __forceinline__ bool begins_operation() { return blockIdx.x == 0 && threadIdx.x == blockDim.x - 1; }
-
-__device__ __forceinline__ void record_overlap(const device::WaitScope& scope, const CudaGroup& group) {
-  device::record_failure(scope, {CudaStage::none, group.rank, 0}, ErrorCode::in_flight, 1);
-}
-
-/// That thread, before the block's first barrier: whether no other launch of its kind runs. Two would take the same
-/// epoch, which nobody on the host can see: replays of graphs on streams that are not ordered.
-__device__ __forceinline__ bool begin_operation(const device::WaitScope& scope, const CudaGroup& group,
-                                                CudaKindState& state) {
-  if (device::exchange_relaxed_device(&state.running, 1) == 0) return true;
-  record_overlap(scope, group);
-  return false;
-}
-
-/// That thread, behind the barrier: that no other launch ended between this block's look at the epoch and its
-/// beginning.
-__device__ __forceinline__ void confirm_operation(const device::WaitScope& scope, const CudaGroup& group,
-                                                  const CudaKindState& state) {
-  if (device::load_relaxed_device(&state.epoch) + 1 != scope.epoch) record_overlap(scope, group);
-}
-
-/// One thread of block 0, once it has seen this rank's own signal of the operation at its full value: every block of
-/// the grid has then signalled, after its last look at the counters (chain 8 by way of the signal).
-__device__ __forceinline__ void finish_operation(const CudaGroup& group, CudaKindState& state, std::uint64_t epoch,
-                                                 std::uint32_t slot) {
-  state.ticket_base = device::load_relaxed_device(&state.ticket);
-  state.slot = slot + 1 == static_cast<std::uint32_t>(group.control.num_slots) ? 0 : slot + 1;
-  state.epoch = epoch;
-  device::store_relaxed_device(&state.running, 0);
 }
 
 }  // namespace railyard::throughput

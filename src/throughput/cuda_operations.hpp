@@ -86,7 +86,9 @@ class CudaOperations {
   /// Larger than the number of every route so far.
   [[nodiscard]] std::uint64_t next_route() const noexcept { return latest_route_id_ + 1; }
   /// In device memory.
-  [[nodiscard]] const CudaWaitTable* wait_table() const noexcept { return &group_.state->waits; }
+  [[nodiscard]] CudaWaitTable* wait_table() const noexcept { return &group_.state->waits; }
+  /// CudaGroup::peers.
+  [[nodiscard]] std::uint64_t peers() const noexcept { return group_.peers(); }
 
  private:
   [[nodiscard]] Lease route_memory(std::size_t bytes, Stream stream);

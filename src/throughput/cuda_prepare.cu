@@ -5,6 +5,7 @@
 #include "throughput/cuda_dispatch_plan.hpp"
 #include "throughput/cuda_expert_load.hpp"
 #include "throughput/cuda_kernels.hpp"
+#include "throughput/cuda_wait_reader.hpp"
 
 #include <cuda_runtime.h>
 
@@ -36,6 +37,7 @@ std::vector<CudaKernelReport> prepare_kernels() {
       {"combine_fp32", combine_kernel_of(DType::fp32, false)},
       {"combine_fp32, timed", combine_kernel_of(DType::fp32, true)},
       {"expert_load", expert_load_kernel_address()},
+      {"read_waits", read_waits_kernel_address()},
       {"read_back", device::read_back_kernel_address()},
       {"clock", device::clock_kernel_address()}};
   int device = 0;

@@ -6,6 +6,9 @@
 //       -> prefix sums inside the slice -> every block: sums over all slices; block 0: counts to every rank
 //
 // A token's row is then: rows of lower source ranks + rows of earlier slices + prefix in the slice + popcount below it.
+//
+// A launch runs this code once, and fetches it first: loops that turn once or twice are not unrolled, here and in the
+// other files that every operation passes once.
 #pragma once
 
 #include "device/named_barrier.cuh"
@@ -32,6 +35,7 @@ __device__ __forceinline__ RoutedToken route_token(const DispatchBlock& block, i
   std::int32_t* const experts = block.experts() + first;
   RoutedToken routed;
   constexpr int kBatch = 8;  // loads in flight
+#pragma unroll 1
   for (int begin = 0; begin < top_k; begin += kBatch) {
     Id batch[kBatch];
 #pragma unroll
@@ -71,12 +75,14 @@ __device__ inline InvalidIds mark_groups(const DispatchBlock& block, const Route
   const int num_ranks = block.num_ranks();
   std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
   InvalidIds invalid{0, kNoPosition};
+#pragma unroll 1
   for (int index = team.warp(); index < num_groups; index += team.warps()) {
     const int token = (first_group + index) * kTokensPerGroup + lane_index();
     RoutedToken routed;
     if (token < block.tokens) {
       routed = call.ids_are_int64 ? route_token<long long>(block, token) : route_token<int>(block, token);
     }
+#pragma unroll 1
     for (int destination = 0; destination < num_ranks; ++destination) {
       const std::uint32_t mask = __ballot_sync(~0U, static_cast<int>(routed.ranks >> destination & 1U));
       if (lane_index() == destination % 32) masks[index * num_ranks + destination] = mask;
@@ -107,8 +113,10 @@ __device__ inline void scan_groups(const DispatchBlock& block, const RouteTeam& 
   const int num_ranks = block.num_ranks();
   const std::uint32_t* const masks = at<std::uint32_t>(block.shared, block.plan().shared.route_masks);
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
+#pragma unroll 1
   for (int destination = team.warp(); destination < num_ranks; destination += team.warps()) {
     std::int32_t total = first_batch ? 0 : totals[destination];
+#pragma unroll 1
     for (int begin = 0; begin < num_groups; begin += 32) {
       const int index = begin + lane_index();
       const std::uint32_t mask = index < num_groups ? masks[index * num_ranks + destination] : 0;
@@ -134,6 +142,7 @@ __device__ __forceinline__ void write_invalid_words(const DispatchBlock& block, 
   const int slices = block.plan().num_slices;
   std::uint32_t count = 0;            // of 2^24 tokens with 32 ids each at most
   std::uint32_t first = kNoPosition;  // positions grow with the slices
+#pragma unroll 1
   for (int slice = lane_index(); slice < slices; slice += 32) {
     count += static_cast<std::uint32_t>(block.slices(block.num_ranks())[slice]);
     first = min(first, static_cast<std::uint32_t>(block.slices(block.num_ranks() + 1)[slice]));
@@ -158,6 +167,7 @@ __device__ __forceinline__ void tell_ranks(const DispatchBlock& block, int threa
   const int num_ranks = block.num_ranks();
   const std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
   const int told = kInputWords + num_ranks;
+#pragma unroll 1
   for (int index = thread; index < num_ranks * told; index += threads) {
     const int owner = (block.rank() + 1 + index / told) % num_ranks;
     const int word = index % told;
@@ -190,11 +200,13 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
   const std::int32_t* const totals = at<std::int32_t>(block.shared, plan.shared.route_totals);
   if (!plan.is_brief) {  // then the table is on its way already
     const int table = min(block.call().placement.num_experts, kHistogramLimit);
+#pragma unroll 1
     for (int byte = team.thread() * kPrefetchLine; byte < table; byte += team.warps() * 32 * kPrefetchLine) {
       device::prefetch(block.call().placement.rank_of_expert + byte);  // while the ids are under way
     }
   }
   InvalidIds found{0, kNoPosition};
+#pragma unroll 1
   for (int first = begin; first < end || first == begin; first += batch) {
     const int count = min(batch, end - first);
     const InvalidIds here = mark_groups(block, team, first, count);
@@ -205,12 +217,14 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
     team.synchronize();
   }
   if (!plan.routes_alone) device::writes_to_own_words();
+#pragma unroll 1
   for (int word = team.thread(); word < num_ranks + kInvalidWords; word += team.warps() * 32) {
     std::uint32_t value = 0;
     if (word < num_ranks) {
       value = static_cast<std::uint32_t>(totals[word]);
     } else {
       InvalidIds all{0, kNoPosition};
+#pragma unroll 1
       for (int warp = 0; warp < team.warps(); ++warp) {
         all = {all.count + invalid[warp].count, min(all.first_position, invalid[warp].first_position)};
       }
@@ -232,6 +246,7 @@ __device__ inline void route_slice(const DispatchBlock& block, const RouteTeam& 
 /// One warp: running sums of one destination's rows over the slices, in place; returns the total.
 __device__ __forceinline__ std::int32_t sum_slices(std::int32_t* rows, int slices) {
   std::int32_t total = 0;
+#pragma unroll 1
   for (int begin = 0; begin < slices; begin += 32) {
     const int slice = begin + lane_index();
     const std::int32_t here = slice < slices ? rows[slice] : 0;
@@ -249,6 +264,7 @@ __device__ inline bool wait_for_slices(const DispatchBlock& block, int words) {
   const int thread = static_cast<int>(threadIdx.x);
   if (thread == 0) failures = 0;
   __syncthreads();
+#pragma unroll 1
   for (int index = kCudaThreads - 1 - thread; index < block.plan().num_slices * words; index += kCudaThreads) {
     const int slice = index / words;
     const int word = index % words;
@@ -274,6 +290,7 @@ __device__ inline bool join_slices(const DispatchBlock& block) {
   if (block.plan().routes_alone) return true;
   if (!wait_for_slices(block, num_ranks + (tells ? kInvalidWords : 0))) return false;
   std::int32_t* const totals = at<std::int32_t>(block.shared, block.plan().shared.route_totals);
+#pragma unroll 1
   for (int destination = warp_index(); destination < num_ranks; destination += kWarps) {
     const std::int32_t total = sum_slices(block.slices(destination), slices);
     if (lane_index() == 0) totals[destination] = total;

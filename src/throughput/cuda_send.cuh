@@ -57,7 +57,7 @@ struct Sender {
   /// Takes the next ticket ahead of its use; lane 0.
   __device__ void draw() {
     if (lane_index() == 0) {
-      next = device::add_relaxed_device(&block.state.ticket, 1) - block.ticket_base + first_items();
+      next = device::add_relaxed_device(&block.state.tickets[block.epoch % 2], 1) + first_items();
     }
   }
   /// The ticket drawn before, in all lanes; too large to be an item when the work is done.

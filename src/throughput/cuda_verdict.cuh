@@ -4,6 +4,7 @@
 #pragma once
 
 #include "throughput/cuda_dispatch_block.cuh"
+#include "throughput/cuda_left_waits.cuh"
 
 #include <cstdint>
 
@@ -17,6 +18,7 @@ struct OwnRows {
 
 __device__ __forceinline__ OwnRows own_rows(const DispatchBlock& block) {
   OwnRows rows{0, 0};
+#pragma unroll 1
   for (int source = 0; source < block.num_ranks(); ++source) rows.needed += block.count(source, block.rank());
   rows.kept = min(rows.needed, block.destinations()[block.rank()].capacity);
   return rows;
@@ -25,6 +27,7 @@ __device__ __forceinline__ OwnRows own_rows(const DispatchBlock& block) {
 /// The exhausted rank with the lowest number, and how much was lost to such ranks.
 __device__ inline Status exhausted_status(const DispatchBlock& block, bool known_route) {
   Status status;
+#pragma unroll 1
   for (int rank = 0; rank < block.num_ranks(); ++rank) {
     const Destination& destination = block.destinations()[rank];
     if (destination.exhausted == 0) continue;
@@ -43,6 +46,7 @@ __device__ inline Status exhausted_status(const DispatchBlock& block, bool known
 /// The lowest rank whose token count was outside its limits, and how many such ranks there are.
 __device__ inline Status token_count_status(const DispatchBlock& block) {
   Status status;
+#pragma unroll 1
   for (int rank = 0; rank < block.num_ranks(); ++rank) {
     const auto said = static_cast<std::int32_t>(block.word(rank, MailboxWord::tokens));
     const auto limit = static_cast<std::int32_t>(block.word(rank, MailboxWord::max_tokens));
@@ -60,6 +64,7 @@ __device__ inline Status token_count_status(const DispatchBlock& block) {
 
 __device__ inline Status invalid_status(const DispatchBlock& block) {
   Status status;
+#pragma unroll 1
   for (int rank = 0; rank < block.num_ranks(); ++rank) {
     const std::uint32_t count = block.word(rank, MailboxWord::invalid_ids);
     if (count == 0) continue;
@@ -78,6 +83,7 @@ __device__ inline Status invalid_status(const DispatchBlock& block) {
 __device__ inline Status judge(const DispatchBlock& block, std::int64_t& num_dropped) {
   Status overflow;
   std::int64_t lost_to_capacity = 0;
+#pragma unroll 1
   for (int rank = 0; rank < block.num_ranks(); ++rank) {
     const Destination& destination = block.destinations()[rank];
     const std::int64_t lost = max(0, destination.needed - destination.capacity);
@@ -106,9 +112,11 @@ __device__ __noinline__ void write_result(DispatchBlock block, std::int64_t entr
   const int num_ranks = block.num_ranks();
   CudaDispatchResult* const copies[2] = {call.result, call.host_result};
   if (block.makes_route()) {
+#pragma unroll 1
     for (int rank = lane_index(); rank < num_ranks; rank += 32) {
       Destination& destination = block.destinations()[rank];
       std::int32_t before = 0;  // rows of lower sources, here
+#pragma unroll 1
       for (int source = 0; source < num_ranks; ++source) {
         destination.needed += block.count(source, rank);
         if (source < rank) before += block.count(source, block.rank());
@@ -116,6 +124,7 @@ __device__ __noinline__ void write_result(DispatchBlock block, std::int64_t entr
       const std::int32_t own_capacity = block.destinations()[block.rank()].capacity;
       const std::int32_t received = max(0, min(own_capacity - before, block.count(rank, block.rank())));
       const std::int32_t sent = max(0, min(destination.capacity - destination.first, block.count(block.rank(), rank)));
+#pragma unroll 1
       for (CudaDispatchResult* copy : copies) {
         if (copy == nullptr) continue;
         copy->receive_counts[rank] = received;
@@ -140,6 +149,7 @@ __device__ __noinline__ void write_result(DispatchBlock block, std::int64_t entr
   } else {
     result.status = exhausted_status(block, true);
   }
+#pragma unroll 1
   for (CudaDispatchResult* copy : copies) {
     if (copy == nullptr) continue;
     copy->status = result.status;
@@ -156,6 +166,7 @@ __device__ __noinline__ void write_result(DispatchBlock block, std::int64_t entr
 /// One thread of block 0, when the group has failed.
 __device__ __noinline__ inline void write_failure(DispatchBlock block) {
   CudaDispatchResult* const copies[2] = {block.call().result, block.call().host_result};
+#pragma unroll 1
   for (CudaDispatchResult* copy : copies) {
     if (copy == nullptr) continue;
     copy->epoch = block.epoch;

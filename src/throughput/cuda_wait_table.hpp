@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // WaitStatistics as the kernels of a group count them, in the group's device memory.
 //
-// Block 0 of each operation adds what it waited for every peer, by additions and maxima that nobody waits for;
-// operations of a group follow one another, so nobody else adds meanwhile. Times are cycles of SMs, which cost nothing
-// to read; what dispatches take until their exchange, in both clocks, tells what a cycle is. Kernels on other streams
-// may read at any time: each word is whole, an operation under way may be in some of its words only.
+// Additions at the end of an operation would be waited for by all. So block 0 only leaves its waits there, and the next
+// operation of the kind adds them while it waits for its peers itself; or a reading does, which may come at any time on
+// another stream. Whoever takes the epoch away adds: nothing is added twice, and totals never shrink. Times are cycles
+// of SMs, which cost nothing to read; what dispatches take until their exchange, in both clocks, tells what a cycle is.
 #pragma once
 
 #include "device/wait_report.hpp"
@@ -27,6 +27,15 @@ struct CudaClockRate {
   std::uint64_t cycles = 0;
 };
 
+/// What the latest operation of a kind waited, until it is added.
+struct CudaLeftWaits {
+  enum Wait : int { exchange, last };  // `last`: for a peer's rows, or for it to have read
+  static constexpr int kWaits = 2;
+  std::uint64_t epoch = 0;  // of the operation; 0: there is none, or it is added
+  /// Cycles as a float, below the low half of the epoch: whoever sees the one sees the other. Only of members.
+  alignas(16) std::uint64_t waits[kCudaMaxRanks][kWaits] = {};
+};
+
 struct CudaWaitTable {
   static constexpr std::size_t kStages = 3;
   /// Of one of the stages that wait.
@@ -37,6 +46,7 @@ struct CudaWaitTable {
   CudaWaitTotals all[kStages];
   CudaWaitTotals peers[kCudaMaxRanks][kStages];
   CudaClockRate rate;
+  alignas(128) CudaLeftWaits left[kCudaNumKinds];
 };
 static_assert(CudaWaitTable::index(device::Stage::readers) == CudaWaitTable::kStages - 1);
 

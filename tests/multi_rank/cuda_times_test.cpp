@@ -246,6 +246,52 @@ TEST_F(CudaTimes, AreReadWhileTheOthersWaitForTheReader) {
             "");
 }
 
+void expect_no_less(const Place& place, const WaitTotals& totals, const WaitTotals& before) {
+  place.require(totals.count >= before.count && totals.total >= before.total && totals.longest >= before.longest,
+                "totals have shrunk: " + text_of(totals) + " after " + text_of(before));
+}
+
+// Waits are added by the next operation, or by a reading beside it.
+TEST_F(CudaTimes, AReadingAddsNothingTwiceAndLosesNothing) {
+  if (!ranks_run_together()) GTEST_SKIP() << "needs a GPU for each process";
+  constexpr std::uint64_t kOperations = 150;
+  const PlainRound plain = plain_round(scenario_, 1202, Layout::rank_major);
+  EXPECT_EQ(run_ranks(kRanks,
+                      [&](Rank& rank, const Place& place) {
+                        const Stream stream = backend().stream(rank.device());
+                        Group group(rank, Start::options_of(scenario_));
+                        const PlainInput input(rank.device(), plain, rank.index());
+                        const auto dispatch = [&] {
+                          if (rank.index() == kLate) delay(stream, 100us);
+                          static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options, stream));
+                        };
+                        const auto waits_for_late = [&] { return group.wait_statistics().peers[kLate].exchange; };
+                        group.set_wait_statistics(true);
+                        rank.barrier();
+                        for (std::uint64_t i = 0; i < kOperations; ++i) dispatch();
+                        WaitTotals before;
+                        while (cudaStreamQuery(native(stream)) == cudaErrorNotReady) {
+                          const WaitTotals now = waits_for_late();
+                          expect_no_less(place, now, before);
+                          before = now;
+                        }
+                        check(cudaStreamSynchronize(native(stream)));
+                        const std::uint64_t expected = rank.index() == kLate ? 0 : kOperations;
+                        place.equal(expected, waits_for_late().count, "waits for the late rank");
+
+                        dispatch();
+                        group.set_wait_statistics(false);
+                        dispatch();
+                        group.set_wait_statistics(true);
+                        dispatch();
+                        check(cudaStreamSynchronize(native(stream)));
+                        const std::uint64_t kept = expected == 0 ? 0 : expected + 2;
+                        place.equal(kept, waits_for_late().count, "waits for the late rank where they are kept");
+                        place.equal(kept, waits_for_late().count, "read again");
+                      }),
+            "");
+}
+
 /// With RAILYARD_TRACE, and what is in the files of all processes afterwards.
 class CudaTraced : public CudaTimes {
  protected:
