@@ -57,9 +57,9 @@ recoveries=--gtest_filter='*-Stages*:*WhatWasMade*:*ALateRank*:*HeldSendParts*:*
 
 # What one GPU is enough for, the longest first: NAME SECONDS [VARIABLE=VALUE...] PROGRAM ARGUMENT...
 one_gpu_steps() {
-  echo "kernels 200 RAILYARD_TEST_DEVICES=1 RAILYARD_TEST_SCALE=$scale $(program device_throughput_test)"
+  echo "kernels 400 RAILYARD_TEST_DEVICES=1 RAILYARD_TEST_SCALE=$scale $(program device_throughput_test)"
   echo "operations 120 RAILYARD_TEST_OPERATIONS=$(of 100000) $(program cuda_test)"
-  echo "property 120 $threads RAILYARD_TEST_CASES=$(of 160) $(program property_test)"
+  echo "property 200 $threads RAILYARD_TEST_CASES=$(of 160) $(program property_test)"
   echo "recovery 90 $threads $(program recovery_test) $recoveries"
   echo "program 120 python3 $source_folder/tests/cli/cuda_program_test.py $(program railyard) $source_folder"
   echo "gpu-recovery 60 $threads $(program cuda_recovery_test)"
@@ -97,10 +97,10 @@ one_gpu_steps | while read -r line; do if is_chosen "${line%% *}"; then echo "$l
 [ -x "$(program 04_gpus)" ] || echo "$(program 04_gpus) is not there; the example did not run"
 
 if [ "$gpus" -ge 2 ]; then
-  on_all kernels-2 60 RAILYARD_TEST_SCALE=$scale "$(program device_throughput_test)" --gtest_filter='TwoGpus*'
-  on_all property-all 60 $threads RAILYARD_TEST_CASES="$(of 80)" "$(program property_test)"
+  on_all kernels-2 150 RAILYARD_TEST_SCALE=$scale "$(program device_throughput_test)" --gtest_filter='TwoGpus*'
+  on_all property-all 90 $threads RAILYARD_TEST_CASES="$(of 80)" "$(program property_test)"
   on_all property-processes 90 $processes RAILYARD_TEST_CASES="$(of 16)" "$(program property_test)"
-  on_all one-visible 60 RAILYARD_TEST_ONE_VISIBLE_GPU=1 $processes RAILYARD_TEST_CASES="$(of 20)" \
+  on_all one-visible 90 RAILYARD_TEST_ONE_VISIBLE_GPU=1 $processes RAILYARD_TEST_CASES="$(of 20)" \
     "$(program property_test)"
   on_all operations-all 90 RAILYARD_TEST_OPERATIONS="$(of 100000)" "$(program cuda_test)" --gtest_filter='*ManyOp*'
   on_all gpu-processes 180 $processes "$(program cuda_test)"
@@ -111,7 +111,7 @@ if [ "$gpus" -ge 2 ]; then
   on_all times-all 60 $threads "$(program cuda_times_test)"
   on_all times-processes 60 $processes "$(program cuda_times_test)"
   if [ -n "$delays" ] && [ -d "$delays" ]; then
-    on_all kernels-2-delayed 60 RAILYARD_TEST_SCALE="$(of 40)" "$delays/device_throughput_test" \
+    on_all kernels-2-delayed 120 RAILYARD_TEST_SCALE="$(of 40)" "$delays/device_throughput_test" \
       --gtest_filter='TwoGpus*'
     on_all property-all-delayed 60 $threads RAILYARD_TEST_CASES="$(of 24)" "$delays/property_test"
   fi
