@@ -201,7 +201,7 @@ class RAILYARD_API Group {
   /// RY-UNSUPPORTED if neither was asked for.
   [[nodiscard]] WaitStatistics wait_statistics() const;
   /// Local, on CUDA: from the next operation on kernels say whom they waited for, or no longer. It costs an operation
-  /// up to two microseconds. A graph goes on as it was captured.
+  /// some tenths of a microsecond. A graph goes on as it was captured.
   void set_wait_statistics(bool kept);
   /// Ends this rank's running wait, or `recover`, with RY-ABORTED and suspends the group here. Any thread; never
   /// blocks.
