@@ -198,7 +198,8 @@ class RAILYARD_API Group {
   [[nodiscard]] GroupStatistics statistics() const;
   /// Local. On the host they are always kept. On CUDA of the operations on the device since
   /// set_wait_statistics(true), or with RAILYARD_TRACE; waits for a small kernel there, for no operation.
-  /// RY-UNSUPPORTED if neither was asked for.
+  /// An operation whose successor begins at this moment may be missing, until the next reading. RY-UNSUPPORTED if
+  /// neither was asked for.
   [[nodiscard]] WaitStatistics wait_statistics() const;
   /// Local, on CUDA: from the next operation on kernels say whom they waited for, or no longer. It costs an operation
   /// some tenths of a microsecond. A graph goes on as it was captured.

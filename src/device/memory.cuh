@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads, stores, atomics and fences whose order and scope matter, one PTX instruction each: the name says which.
-// Only the chains of chains.cuh and the waits of wait.cuh use them; docs/memory_model.md says why each is enough.
+// The chains of chains.cuh and the waits of wait.cuh use them, and what needs no chain; docs/memory_model.md says why
+// each is enough.
 #pragma once
 
 #include <cstdint>

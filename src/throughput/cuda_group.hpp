@@ -56,6 +56,7 @@ struct CudaGroup {
   /// A bit for each member but this rank.
   [[nodiscard]] constexpr std::uint64_t peers() const {
     constexpr std::uint64_t kAll = ~std::uint64_t{0};
+    static_assert(kCudaMaxRanks == 64);
     return members & kAll >> (kCudaMaxRanks - num_ranks) & ~(std::uint64_t{1} << rank);
   }
 };

@@ -18,7 +18,8 @@ class CudaWaitReader {
   /// On the current device. Throws RY-OUT-OF-MEMORY.
   explicit CudaWaitReader(int num_ranks);
 
-  /// What operations that have ended have waited, and those before keep(). `table`: device memory; `peers`:
+  /// What operations that have ended have waited, and those before keep(); perhaps without one whose successor begins
+  /// at this moment, which then adds it. `table`: device memory; `peers`:
   /// CudaGroup::peers. Waits as device::ReadBack for a kernel that waits for nobody. Throws RY-UNSUPPORTED with CUDA's
   /// words.
   [[nodiscard]] WaitStatistics read(CudaWaitTable* table, std::uint64_t peers);

@@ -3,8 +3,9 @@
 //
 // Additions at the end of an operation would be waited for by all. So block 0 only leaves its waits there, and the next
 // operation of the kind adds them while it waits for its peers itself; or a reading does, which may come at any time on
-// another stream. Whoever takes the epoch away adds: nothing is added twice, and totals never shrink. Times are cycles
-// of SMs, which cost nothing to read; what dispatches take until their exchange, in both clocks, tells what a cycle is.
+// another stream. Whoever takes the epoch away adds: nothing is added twice, and counts and cycles never shrink. Times
+// are cycles of SMs, which cost nothing to read; what dispatches take until their exchange, in both clocks, tells what
+// a cycle is.
 #pragma once
 
 #include "device/wait_report.hpp"

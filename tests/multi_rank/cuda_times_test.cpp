@@ -252,45 +252,60 @@ void expect_no_less(const Place& place, const WaitTotals& totals, const WaitTota
                 "totals have shrunk: " + text_of(totals) + " after " + text_of(before));
 }
 
-// Waits are added by the next operation, or by a reading beside it.
+// Waits are added by the next operation of the kind, or by a reading beside it. A batch is as many operations as may be
+// submitted ahead on a GPU that ranks share: none begins before all are there.
 TEST_F(CudaTimes, AReadingAddsNothingTwiceAndLosesNothing) {
   if (!ranks_run_together()) GTEST_SKIP() << "needs a GPU for each process";
-  constexpr std::uint64_t kOperations = 150;
+  constexpr int kBatches = 6;
+  constexpr int kOperations = 12;  // of a batch: dispatches and combines in turn
   const PlainRound plain = plain_round(scenario_, 1202, Layout::rank_major);
   EXPECT_EQ(run_ranks(kRanks,
                       [&](Rank& rank, const Place& place) {
+                        const auto r = static_cast<std::size_t>(rank.index());
                         const Stream stream = backend().stream(rank.device());
+                        const std::int64_t hidden = scenario_.options.hidden;
                         Group group(rank, Start::options_of(scenario_));
                         const PlainInput input(rank.device(), plain, rank.index());
-                        const auto dispatch = [&](std::chrono::nanoseconds late) {
-                          if (rank.index() == kLate) delay(stream, late);
-                          static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options, stream));
+                        const Dispatched got = group.dispatch(input.x.view, input.ids.view, input.options, stream);
+                        const Tensor y = group.allocate({plain.round.granted[r], hidden}, DType::bf16, stream);
+                        upload(y, plain.round.combines.front().y[r].packed);
+                        const Buffer out(rank.device(), static_cast<std::size_t>(plain.round.rows[r] * hidden) * 2);
+                        const TensorView view(out.data(), DType::bf16, {plain.round.rows[r], hidden}, rank.device());
+                        const auto submit = [&](int operation) {
+                          if (rank.index() == kLate) delay(stream, operation == 0 ? kSubmitted : 100us);
+                          if (operation % 2 == 0) {
+                            static_cast<void>(group.dispatch(input.x.view, input.ids.view, input.options, stream));
+                          } else {
+                            group.combine(y, got.route, view, {}, stream);
+                          }
                         };
                         const auto waits_for_late = [&] { return group.wait_statistics().peers[kLate].exchange; };
+                        std::uint64_t expected = 0;
+                        const auto expect_all = [&](int submitted, const std::string& what) {
+                          check(cudaStreamSynchronize(native(stream)));
+                          if (rank.index() != kLate) expected += static_cast<std::uint64_t>(submitted);
+                          place.equal(expected, waits_for_late().count, "waits for the late rank, " + what);
+                          place.equal(expected, waits_for_late().count, "read again, " + what);
+                        };
                         group.set_wait_statistics(true);
-                        rank.barrier();
-                        dispatch(kSubmitted);  // of all ranks
-                        for (std::uint64_t i = 1; i < kOperations; ++i) dispatch(100us);
                         WaitTotals before;
-                        while (cudaStreamQuery(native(stream)) == cudaErrorNotReady) {
-                          const WaitTotals now = waits_for_late();
-                          expect_no_less(place, now, before);
-                          before = now;
+                        for (int batch = 0; batch < kBatches; ++batch) {
+                          rank.barrier();
+                          for (int i = 0; i < kOperations; ++i) submit(i);
+                          while (batch % 2 == 0 && cudaStreamQuery(native(stream)) == cudaErrorNotReady) {
+                            const WaitTotals now = waits_for_late();
+                            expect_no_less(place, now, before);
+                            before = now;
+                          }
+                          expect_all(kOperations, batch % 2 == 0 ? "read meanwhile" : "added by operations");
                         }
-                        check(cudaStreamSynchronize(native(stream)));
-                        const std::uint64_t expected = rank.index() == kLate ? 0 : kOperations;
-                        place.equal(expected, waits_for_late().count, "waits for the late rank");
 
                         rank.barrier();
-                        dispatch(kSubmitted);
-                        group.set_wait_statistics(false);
-                        dispatch(100us);
-                        group.set_wait_statistics(true);
-                        dispatch(100us);
-                        check(cudaStreamSynchronize(native(stream)));
-                        const std::uint64_t kept = expected == 0 ? 0 : expected + 2;
-                        place.equal(kept, waits_for_late().count, "waits for the late rank where they are kept");
-                        place.equal(kept, waits_for_late().count, "read again");
+                        for (int i = 0; i < 6; ++i) {
+                          group.set_wait_statistics(i / 2 != 1);
+                          submit(i);
+                        }
+                        expect_all(4, "where two of six are not measured");
                       }),
             "");
 }
