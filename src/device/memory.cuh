@@ -83,11 +83,12 @@ __device__ __forceinline__ void max_relaxed_device(std::uint64_t* address, std::
   asm volatile("red.relaxed.gpu.global.max.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }
 
-/// The next ticket. Nothing is ordered by it.
-__device__ __forceinline__ std::uint32_t add_relaxed_device(std::uint32_t* address, std::uint32_t value) {
-  std::uint32_t old;
-  asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], %2;" : "=r"(old) : "l"(address), "r"(value) : "memory");
-  return old;
+/// The next ticket, up to 2^31 - 1. Nothing is ordered by it, and nobody waits for it before it is used: of an addition
+/// the compiler makes one for all lanes that come to it, and has them share the result at once.
+__device__ __forceinline__ std::uint32_t draw_ticket(std::uint32_t* counter) {
+  std::uint32_t ticket;
+  asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], 0x7fffffff;" : "=r"(ticket) : "l"(counter) : "memory");
+  return ticket;
 }
 
 __device__ __forceinline__ std::uint32_t exchange_relaxed_device(std::uint32_t* address, std::uint32_t value) {

@@ -17,20 +17,34 @@ namespace railyard::throughput {
 namespace {
 
 /// What a stage of a ring holds, or will.
-struct PendingLoad {
+struct alignas(8) PendingLoad {
   static constexpr int kEnd = 0x7FFFFFFF;
   static constexpr std::uint32_t kFirst = 1;  // of its item
   static constexpr std::uint32_t kLast = 2;
   static constexpr std::uint32_t kData = 4;    // there is a row
   static constexpr std::uint32_t kNan = 8;     // a row was lost: the item is NaN
   static constexpr std::uint32_t kWhole = 16;  // the chunk has kMaxChunk bytes: every lane has all its vectors
+  static constexpr std::uint32_t kSets = 32;   // the first row, whole, of an item without biases
   int token;
   std::uint32_t flags;  // and the chunk, from bit kChunkShift on
   static constexpr int kChunkShift = 8;
 
-  [[nodiscard]] __device__ bool has(std::uint32_t flag) const { return (flags & flag) != 0; }
+  /// All of these.
+  [[nodiscard]] __device__ bool has(std::uint32_t wanted) const { return (flags & wanted) == wanted; }
+  [[nodiscard]] __device__ std::uint32_t chunk() const { return flags >> kChunkShift; }
 };
-static_assert(sizeof(PendingLoad) == 8);
+
+struct RingStage {
+  std::uint64_t barrier;
+  PendingLoad load;
+};
+static_assert(sizeof(RingStage) == kRingStageBytes);
+
+/// One warp's, in shared memory.
+struct Ring {
+  std::byte* bytes;   // [stages, chunk]
+  RingStage* stages;  // [stages]
+};
 
 struct CombineBlock {
   const CombineParams& p;
@@ -56,20 +70,18 @@ struct CombineBlock {
     const std::uint32_t* const word = words(source) + static_cast<int>(low);
     return static_cast<std::uint64_t>(word[1]) << 32 | word[0];
   }
-  [[nodiscard]] __device__ std::size_t ring_index(int stage) const {
-    return static_cast<std::size_t>(warp_index() * p.plan.num_stages + stage);
-  }
-  [[nodiscard]] __device__ std::byte* stage(int index) const { return shared + ring_index(index) * p.plan.chunk; }
-  [[nodiscard]] __device__ std::uint64_t* barrier(int stage) const {
-    return at<std::uint64_t>(shared, p.plan.shared.barriers) + ring_index(stage);
-  }
-  [[nodiscard]] __device__ PendingLoad& pending(int stage) const {
-    return at<PendingLoad>(shared, p.plan.shared.loads)[ring_index(stage)];
+  [[nodiscard]] __device__ Ring ring() const {
+    const auto first = static_cast<std::uint32_t>(warp_index() * p.plan.num_stages);
+    return {shared + first * p.plan.chunk, at<RingStage>(shared, p.plan.shared.stages) + first};
   }
   /// Bytes of y from the row's begin to a chunk's, and in it.
   [[nodiscard]] __device__ std::uint32_t chunk_begin(std::uint32_t chunk) const { return chunk * p.plan.chunk; }
   [[nodiscard]] __device__ std::uint32_t chunk_bytes(std::uint32_t chunk) const {
     return min(p.plan.chunk, p.plan.row_bytes - chunk_begin(chunk));
+  }
+  /// Of the load's chunk, 16 bytes each.
+  [[nodiscard]] __device__ int num_vectors(const PendingLoad& load) const {
+    return static_cast<int>(chunk_bytes(load.chunk()) / 16);
   }
 };
 
@@ -90,13 +102,13 @@ struct Producer {
   std::uint32_t flags = 0;  // of the next load
   Piece ahead;              // transfers under way
   CudaTransfer transfer{CudaTransfer::kNone, 0};
-  std::uint32_t next = 0;  // lane 0: the ticket after that
+  std::uint32_t next = 0;  // lane 0: the ticket after that, less the two that each warp has without drawing
 
+  [[nodiscard]] __device__ std::uint32_t undrawn() const {
+    return gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
+  }
   __device__ void draw() {
-    const std::uint32_t first_tickets = gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
-    if (lane_index() == 0) {
-      next = device::add_relaxed_device(&block.state.tickets[block.epoch % 2], 1) + first_tickets;
-    }
+    if (lane_index() == 0) next = device::draw_ticket(&block.state.tickets[block.epoch % 2]);
   }
   __device__ void fetch(std::uint32_t item) {
     const CudaRoute& route = block.p.call.route;
@@ -115,25 +127,28 @@ struct Producer {
     const bool has_row = transfer.row >= 0;
     bool is_lost = transfer.row == CudaTransfer::kLost;
     if (has_row) {
-      const PulledRows& rows = block.sources()[transfer.rank];
+      const PulledRows rows = block.sources()[transfer.rank];
       is_lost = rows.exhausted != 0;
-      source = rows.rows + static_cast<std::size_t>(transfer.row) * rows.pitch + block.chunk_begin(piece.chunk);
+      source = rows.rows + std::uint64_t{static_cast<std::uint32_t>(transfer.row)} * rows.pitch16 * 16 +
+               block.chunk_begin(piece.chunk);
     }
     const bool lost = __any_sync(~0U, static_cast<int>(is_lost)) != 0;
     rest = lost ? 0 : __ballot_sync(~0U, static_cast<int>(has_row));
     bytes = block.chunk_bytes(piece.chunk);
-    flags = PendingLoad::kFirst | (lost ? PendingLoad::kNan : 0) | (bytes == kMaxChunk ? PendingLoad::kWhole : 0) |
-            piece.chunk << PendingLoad::kChunkShift;
-    fetch(__shfl_sync(~0U, next, 0));
+    flags = PendingLoad::kFirst | piece.chunk << PendingLoad::kChunkShift;
+    if (lost) flags |= PendingLoad::kNan;
+    if (bytes == kMaxChunk) flags |= PendingLoad::kWhole;
+    if (bytes == kMaxChunk && rest != 0 && block.p.call.biases[0].data == nullptr) flags |= PendingLoad::kSets;
+    fetch(__shfl_sync(~0U, next, 0) + undrawn());
     if (ahead.token != PendingLoad::kEnd) draw();
   }
 };
 
 /// The warp starts the next load into a free stage, or marks the end.
-__device__ __forceinline__ void produce(Producer& producer, int stage) {
-  const CombineBlock& block = producer.block;
+__device__ __forceinline__ void produce(Producer& producer, const Ring& ring, int index) {
+  RingStage& stage = ring.stages[index];
   if (producer.piece.token == PendingLoad::kEnd) {
-    if (lane_index() == 0) block.pending(stage) = {PendingLoad::kEnd, 0};
+    if (lane_index() == 0) stage.load = {PendingLoad::kEnd, 0};
     return;
   }
   const std::uint32_t rest = producer.rest;
@@ -141,13 +156,16 @@ __device__ __forceinline__ void produce(Producer& producer, int stage) {
   // The lane of the lowest slot left; lane 0 where there is no row at all.
   if ((rest == 0 && lane_index() == 0) || (rest ^ after) == 1U << lane_index()) {
     const std::uint32_t bytes = rest != 0 ? producer.bytes : 0;
-    device::barrier_arrive_expecting(block.barrier(stage), bytes);
-    if (rest != 0) device::bulk_load(block.stage(stage), producer.source, bytes, block.barrier(stage));
-    block.pending(stage) = {producer.piece.token, producer.flags | (after == 0 ? PendingLoad::kLast : 0) |
-                                                      (rest != 0 ? PendingLoad::kData : 0)};
+    device::barrier_arrive_expecting(&stage.barrier, bytes);
+    if (rest != 0) {
+      device::bulk_load(ring.bytes + static_cast<std::uint32_t>(index) * producer.block.p.plan.chunk, producer.source,
+                        bytes, &stage.barrier);
+    }
+    stage.load = {producer.piece.token, producer.flags | (after == 0 ? PendingLoad::kLast : 0) |
+                                            (rest != 0 ? PendingLoad::kData : 0)};
   }
   producer.rest = after;
-  producer.flags &= ~PendingLoad::kFirst;
+  producer.flags &= ~(PendingLoad::kFirst | PendingLoad::kSets);
   if (after == 0) producer.advance();
 }
 
@@ -157,8 +175,8 @@ struct Accumulator {
   static constexpr int kCount = kElements<kY>;
   float values[kVectorsPerLane][kCount];
 
-  __device__ __forceinline__ void start(const CombineBlock& block, int row_token, std::uint32_t chunk,
-                                        int num_vectors) {
+  /// +0 or the biases, in front of the rows: a sum of -0 is +0.
+  __device__ __forceinline__ void start(const CombineBlock& block, const PendingLoad& load) {
 #pragma unroll
     for (auto& vector : values) {
 #pragma unroll
@@ -166,8 +184,9 @@ struct Accumulator {
     }
     const CombineLaunch& call = block.p.call;
     if (call.biases[0].data == nullptr) return;
-    const auto token = static_cast<std::size_t>(row_token);
-    const std::size_t first_element = block.chunk_begin(chunk) / (kY == DType::fp32 ? 4 : 2);
+    const auto token = static_cast<std::size_t>(load.token);
+    const int num_vectors = block.num_vectors(load);
+    const std::size_t first_element = block.chunk_begin(load.chunk()) / (kY == DType::fp32 ? 4 : 2);
 #pragma unroll
     for (int which = 0; which < 2; ++which) {
       const auto& bias = call.biases[which];
@@ -188,45 +207,41 @@ struct Accumulator {
     }
   }
 
-  /// Adds a row's chunk. `whole`: the lane has all its vectors.
-  __device__ __forceinline__ void add(const std::byte* stage, bool whole, int num_vectors) {
-    const uint4* const mine = reinterpret_cast<const uint4*>(stage) + lane_index();
+  /// Adds a chunk to the values, or to +0 where it `sets` them.
+  template <bool kSets>
+  __device__ __forceinline__ void add(const std::byte* chunk, int num_vectors) {
+    const uint4* const mine = reinterpret_cast<const uint4*>(chunk) + lane_index();
     uint4 vectors[kVectorsPerLane];
-    if (whole) {
 #pragma unroll
-      for (int v = 0; v < kVectorsPerLane; ++v) vectors[v] = mine[v * 32];
-    } else {
-#pragma unroll
-      for (int v = 0; v < kVectorsPerLane; ++v) {
-        vectors[v] = v * 32 + lane_index() < num_vectors ? mine[v * 32] : uint4{0, 0, 0, 0};
-      }
+    for (int v = 0; v < kVectorsPerLane; ++v) {
+      vectors[v] = v * 32 + lane_index() < num_vectors ? mine[v * 32] : uint4{0, 0, 0, 0};
     }
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
       float row[kCount];
       unpack<kY>(vectors[v], row);
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) values[v][i] = __fadd_rn(values[v][i], row[i]);
+      for (int i = 0; i < kCount; ++i) values[v][i] = __fadd_rn(kSets ? 0.0F : values[v][i], row[i]);
     }
   }
 
   /// The common case, a fifth of the instructions: a vector of out for each of y.
-  __device__ __forceinline__ void finish_packed(const CombineBlock& block, int row_token, std::uint32_t chunk,
+  __device__ __forceinline__ void finish_packed(const CombineBlock& block, const PendingLoad& load,
                                                 int num_vectors) const {
     const CombineLaunch& call = block.p.call;
-    std::byte* const row =
-        call.out + static_cast<std::size_t>(row_token) * call.out_pitch + block.chunk_begin(chunk) + lane_index() * 16;
+    std::byte* const row = call.out + static_cast<std::size_t>(load.token) * call.out_pitch +
+                           block.chunk_begin(load.chunk()) + lane_index() * 16;
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
       if (v * 32 + lane_index() < num_vectors) device::store_streaming(row + v * kChunkStep, pack<kY>(values[v]));
     }
   }
 
-  __device__ __forceinline__ void finish(const CombineBlock& block, int row_token, std::uint32_t chunk, int num_vectors,
-                                         bool nan) const {
+  __device__ __forceinline__ void finish(const CombineBlock& block, const PendingLoad& load, bool nan) const {
     const CombineLaunch& call = block.p.call;
-    const auto token = static_cast<std::size_t>(row_token);
-    const std::size_t first_element = block.chunk_begin(chunk) / (kY == DType::fp32 ? 4 : 2);
+    const auto token = static_cast<std::size_t>(load.token);
+    const int num_vectors = block.num_vectors(load);
+    const std::size_t first_element = block.chunk_begin(load.chunk()) / (kY == DType::fp32 ? 4 : 2);
     std::byte* const row = call.out + token * call.out_pitch + first_element * element_bytes(call.out_dtype);
 #pragma unroll
     for (int v = 0; v < kVectorsPerLane; ++v) {
@@ -250,32 +265,42 @@ __device__ __forceinline__ bool packs_out(const CombinePlan& plan) {
 template <DType kY>
 __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer& producer) {
   const int num_stages = block.p.plan.num_stages;
+  const Ring ring = block.ring();
   producer.advance();
-  for (int stage = 0; stage < num_stages; ++stage) produce(producer, stage);
+  for (int stage = 0; stage < num_stages; ++stage) produce(producer, ring, stage);
   __syncwarp();
   Accumulator<kY> accumulator;
   std::uint32_t parity = 0;
   int stage = 0;
-  PendingLoad load = block.pending(stage);
+  PendingLoad load = ring.stages[stage].load;
   while (load.token != PendingLoad::kEnd) {
-    const std::uint32_t chunk = load.flags >> PendingLoad::kChunkShift;
-    const int num_vectors = static_cast<int>(block.chunk_bytes(chunk) / 16);
-    if (load.has(PendingLoad::kFirst)) accumulator.start(block, load.token, chunk, num_vectors);
-    device::barrier_wait(block.barrier(stage), parity);
-    if (load.has(PendingLoad::kData)) {
-      accumulator.add(block.stage(stage), load.has(PendingLoad::kWhole), num_vectors);
+    const std::byte* const chunk = ring.bytes + static_cast<std::uint32_t>(stage) * block.p.plan.chunk;
+    device::barrier_wait(&ring.stages[stage].barrier, parity);
+    if (load.has(PendingLoad::kSets)) {
+      accumulator.template add<true>(chunk, kVectorsPerLane * 32);
+    } else {
+      if (load.has(PendingLoad::kFirst)) accumulator.start(block, load);
+      if (load.has(PendingLoad::kWhole | PendingLoad::kData)) {
+        accumulator.template add<false>(chunk, kVectorsPerLane * 32);
+      } else if (load.has(PendingLoad::kData)) {
+        accumulator.template add<false>(chunk, block.num_vectors(load));
+      }
     }
     device::debug_delay();
     __syncwarp();  // the stage has been read, and what was noted of the next one is visible
     const int next_stage = stage + 1 == num_stages ? 0 : stage + 1;
-    const PendingLoad next = block.pending(next_stage);
-    produce(producer, stage);
+    const PendingLoad next = ring.stages[next_stage].load;
+    produce(producer, ring, stage);
     if (load.has(PendingLoad::kLast)) {
       const bool nan = load.has(PendingLoad::kNan);
       if (!packs_out<kY>(block.p.plan) || nan) {
-        accumulator.finish(block, load.token, chunk, num_vectors, nan);
+        accumulator.finish(block, load, nan);
       } else if constexpr (kY != DType::fp32) {
-        accumulator.finish_packed(block, load.token, chunk, num_vectors);
+        if (load.has(PendingLoad::kWhole)) {
+          accumulator.finish_packed(block, load, kVectorsPerLane * 32);
+        } else {
+          accumulator.finish_packed(block, load, block.num_vectors(load));
+        }
       }
     }
     load = next;
@@ -323,7 +348,7 @@ __device__ void find_sources(const CombineBlock& block) {
     const std::uint32_t* const words = block.words(source);
     block.sources()[source] = {
         block.group().heaps[source] + block.wide_word(source, MailboxWord::payload_low),
-        static_cast<std::size_t>(words[static_cast<int>(MailboxWord::row_pitch)]) * 16,
+        words[static_cast<int>(MailboxWord::row_pitch)],
         words[static_cast<int>(MailboxWord::code)] == static_cast<std::uint32_t>(ErrorCode::heap_exhausted) ? 1U : 0U};
   }
   device::peer_signals_to_bulk_reads();
@@ -408,8 +433,9 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   const bool reduces = warp_index() < p.plan.num_reducers;
   if (reduces) producer.fetch(first_item);
   if (lane_index() == 0) {
-    producer.next = first_item + gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);
-    for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(block.barrier(stage));
+    producer.next = first_item - gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);  // modulo 2^32
+    const Ring ring = block.ring();
+    for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(&ring.stages[stage].barrier);
     device::fence_barrier_init();
   }
   const bool exchanged = wait_for_words<kTimed>(

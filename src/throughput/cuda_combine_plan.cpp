@@ -72,12 +72,11 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   std::size_t end = stages * plan.chunk;
   const auto append = [&end](std::size_t bytes) {
     const std::size_t offset = end;
-    end = round_up_bytes(end + bytes, 8);
+    end = round_up_bytes(end + bytes, 16);
     return static_cast<std::uint32_t>(offset);
   };
-  plan.shared.barriers = append(stages * sizeof(std::uint64_t));
+  plan.shared.stages = append(stages * kRingStageBytes);
   plan.shared.sources = append(ranks * sizeof(PulledRows));
-  plan.shared.loads = append(stages * 8);
   plan.shared.words = append(ranks * static_cast<std::size_t>(kGrantWords) * sizeof(std::uint32_t));
   plan.shared.bytes = static_cast<std::uint32_t>(round_up_bytes(end, 128));
   require(plan.shared.bytes <= kSharedLimit,

@@ -11,24 +11,23 @@ namespace railyard::throughput {
 
 inline constexpr int kCombineStages = 3;  // of a warp's ring, by default
 inline constexpr int kMaxCombineStages = 8;
+inline constexpr std::size_t kRingStageBytes = 16;  // what a warp notes of a stage
 inline constexpr int kVectorsPerLane = 7;
 inline constexpr std::uint32_t kChunkStep = 512;                          // bytes: a vector per lane
 inline constexpr std::uint32_t kMaxChunk = kVectorsPerLane * kChunkStep;  // of y in a stage
 
 /// Where one rank's y is.
-struct PulledRows {
+struct alignas(16) PulledRows {
   const std::byte* rows;
-  std::size_t pitch;
+  std::uint32_t pitch16;  // in 16 bytes
   std::uint32_t exhausted;
 };
 
 /// Offsets into a block's dynamic shared memory.
 struct CombineShared {
-  std::uint32_t stages = 0;    // [reducers, stages] chunk bytes
-  std::uint32_t barriers = 0;  // [reducers, stages] mbarriers
-  std::uint32_t sources = 0;   // [ranks] PulledRows
-  std::uint32_t loads = 0;     // [reducers, stages] PendingLoad
-  std::uint32_t words = 0;     // [ranks, kGrantWords] uint32
+  std::uint32_t stages = 0;   // [reducers, stages] RingStage, behind the stages' bytes
+  std::uint32_t sources = 0;  // [ranks] PulledRows
+  std::uint32_t words = 0;    // [ranks, kGrantWords] uint32
   std::uint32_t bytes = 0;
 };
 

@@ -27,7 +27,7 @@ inline constexpr int kCudaMaxTopK = 32;
 inline constexpr int kCudaMaxBlocks = 1024;
 
 /// Where one (token, destination) pair went: element of CudaRoute::transfers.
-struct CudaTransfer {
+struct alignas(8) CudaTransfer {
   static constexpr std::int32_t kNone = -1;  // unused, or left out by policy `drop`; may lie between used ones
   static constexpr std::int32_t kLost = -2;  // did not fit: the token's combine is NaN
   std::int32_t row;

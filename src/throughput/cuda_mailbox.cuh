@@ -11,8 +11,8 @@
 
 namespace railyard::throughput {
 
-__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / 32; }
-__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % 32; }
+__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x / 32); }
+__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x % 32); }
 
 template <class T>
 __device__ __forceinline__ T* at(std::byte* base, std::size_t offset) {

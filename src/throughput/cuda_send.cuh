@@ -56,14 +56,12 @@ struct Sender {
   }
   /// Takes the next ticket ahead of its use; lane 0.
   __device__ void draw() {
-    if (lane_index() == 0) {
-      next = device::add_relaxed_device(&block.state.tickets[block.epoch % 2], 1) + first_items();
-    }
+    if (lane_index() == 0) next = device::draw_ticket(&block.state.tickets[block.epoch % 2]);
   }
   /// The ticket drawn before, in all lanes; too large to be an item when the work is done.
   [[nodiscard]] __device__ int drawn() const {
-    const std::uint32_t ticket = __shfl_sync(~0U, next, 0);
-    return static_cast<int>(min(ticket, 0x7FFFFFFFU));
+    const std::uint32_t item = __shfl_sync(~0U, next, 0) + first_items();
+    return static_cast<int>(min(item, 0x7FFFFFFFU));
   }
 };
 
