@@ -13,6 +13,8 @@
 #include "throughput/cuda_mailbox.cuh"
 #include "throughput/cuda_reduce.cuh"
 
+#include <type_traits>
+
 namespace railyard::throughput {
 namespace {
 
@@ -21,10 +23,8 @@ struct alignas(8) PendingLoad {
   static constexpr int kEnd = 0x7FFFFFFF;
   static constexpr std::uint32_t kFirst = 1;  // of its item
   static constexpr std::uint32_t kLast = 2;
-  static constexpr std::uint32_t kData = 4;    // there is a row
-  static constexpr std::uint32_t kNan = 8;     // a row was lost: the item is NaN
-  static constexpr std::uint32_t kWhole = 16;  // the chunk has kMaxChunk bytes: every lane has all its vectors
-  static constexpr std::uint32_t kSets = 32;   // the first row, whole, of an item without biases
+  static constexpr std::uint32_t kData = 4;  // there is a row
+  static constexpr std::uint32_t kNan = 8;   // a row was lost: the item is NaN
   int token;
   std::uint32_t flags;  // and the chunk, from bit kChunkShift on
   static constexpr int kChunkShift = 8;
@@ -83,6 +83,10 @@ struct CombineBlock {
   [[nodiscard]] __device__ int num_vectors(const PendingLoad& load) const {
     return static_cast<int>(chunk_bytes(load.chunk()) / 16);
   }
+  /// The load's chunk of out, where out is as y.
+  [[nodiscard]] __device__ std::byte* packed_out(const PendingLoad& load) const {
+    return p.call.out + static_cast<std::size_t>(load.token) * p.call.out_pitch + chunk_begin(load.chunk());
+  }
 };
 
 /// An item, taken apart: a chunk of a token's row.
@@ -91,8 +95,16 @@ struct Piece {
   std::uint32_t chunk = 0;
 };
 
-/// The items of one warp from ticket to load. Lane s holds the transfer of slot s. Everything that a load needs is
-/// computed when its item is taken up, so that a stage is filled again as soon as it is free.
+/// An item whose transfers are on their way here, and the ticket behind it.
+struct Fetched {
+  Piece piece;
+  CudaTransfer transfer{CudaTransfer::kNone, 0};  // lane s: of slot s
+  std::uint32_t ticket = 0;                       // lane 0: less the two that each warp has without drawing
+};
+
+/// The items of one warp from ticket to load. Everything that a load needs is computed when its item is taken up, so
+/// that a stage is filled again as soon as it is free. Plain: CombinePlan::plain_vectors is not 0.
+template <bool kPlain>
 struct Producer {
   const CombineBlock& block;
   Piece piece;                        // being loaded
@@ -100,29 +112,38 @@ struct Producer {
   std::uint32_t bytes = 0;
   std::uint32_t rest = 0;   // slots whose rows are still to be loaded
   std::uint32_t flags = 0;  // of the next load
-  Piece ahead;              // transfers under way
-  CudaTransfer transfer{CudaTransfer::kNone, 0};
-  std::uint32_t next = 0;  // lane 0: the ticket after that, less the two that each warp has without drawing
+  Fetched ahead;            // the item after it
 
-  [[nodiscard]] __device__ std::uint32_t undrawn() const {
-    return gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
-  }
-  __device__ void draw() {
-    if (lane_index() == 0) next = device::draw_ticket(&block.state.tickets[block.epoch % 2]);
-  }
-  __device__ void fetch(std::uint32_t item) {
+  [[nodiscard]] __device__ Fetched fetch(std::uint32_t item) const {
+    Fetched fetched;
+    if (item >= static_cast<std::uint32_t>(block.num_items)) return fetched;
     const CudaRoute& route = block.p.call.route;
     const int slots = route.slots(block.group().num_ranks);
-    transfer = {CudaTransfer::kNone, 0};
-    ahead = {};
-    if (item >= static_cast<std::uint32_t>(block.num_items)) return;
     const std::uint32_t token = block.p.plan.by_chunks.of(item);
-    ahead = {static_cast<int>(token), item - token * static_cast<std::uint32_t>(block.p.plan.num_chunks)};
-    if (lane_index() < slots) transfer = route.transfers[static_cast<std::size_t>(token) * slots + lane_index()];
+    fetched.piece = {static_cast<int>(token), item - token * static_cast<std::uint32_t>(block.p.plan.num_chunks)};
+    if (lane_index() < slots) {
+      fetched.transfer = route.transfers[static_cast<std::size_t>(token) * slots + lane_index()];
+    }
+    return fetched;
   }
-  /// Takes up the fetched item and fetches the next.
-  __device__ void advance() {
-    piece = ahead;
+  /// The item behind the one ahead.
+  [[nodiscard]] __device__ Fetched fetch_next() const {
+    const std::uint32_t undrawn = gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
+    Fetched fetched = fetch(__shfl_sync(~0U, ahead.ticket, 0) + undrawn);
+    if (fetched.piece.token != PendingLoad::kEnd && lane_index() == 0) {
+      fetched.ticket = device::draw_ticket(&block.state.tickets[block.epoch % 2]);
+    }
+    return fetched;
+  }
+  /// Whether its next load is the last of its item.
+  [[nodiscard]] __device__ bool ends_item() const {
+    return (rest & (rest - 1)) == 0 && piece.token != PendingLoad::kEnd;
+  }
+  /// Takes up the item ahead, and puts `beyond` in its place.
+  __device__ void advance(const Fetched& beyond) {
+    piece = ahead.piece;
+    const CudaTransfer transfer = ahead.transfer;
+    ahead = beyond;
     if (piece.token == PendingLoad::kEnd) return;
     const bool has_row = transfer.row >= 0;
     bool is_lost = transfer.row == CudaTransfer::kLost;
@@ -134,18 +155,15 @@ struct Producer {
     }
     const bool lost = __any_sync(~0U, static_cast<int>(is_lost)) != 0;
     rest = lost ? 0 : __ballot_sync(~0U, static_cast<int>(has_row));
-    bytes = block.chunk_bytes(piece.chunk);
+    bytes = kPlain ? block.p.plan.chunk : block.chunk_bytes(piece.chunk);
     flags = PendingLoad::kFirst | piece.chunk << PendingLoad::kChunkShift;
     if (lost) flags |= PendingLoad::kNan;
-    if (bytes == kMaxChunk) flags |= PendingLoad::kWhole;
-    if (bytes == kMaxChunk && rest != 0 && block.p.call.biases[0].data == nullptr) flags |= PendingLoad::kSets;
-    fetch(__shfl_sync(~0U, next, 0) + undrawn());
-    if (ahead.token != PendingLoad::kEnd) draw();
   }
 };
 
 /// The warp starts the next load into a free stage, or marks the end.
-__device__ __forceinline__ void produce(Producer& producer, const Ring& ring, int index) {
+template <bool kPlain>
+__device__ __forceinline__ void produce(Producer<kPlain>& producer, const Ring& ring, int index) {
   RingStage& stage = ring.stages[index];
   if (producer.piece.token == PendingLoad::kEnd) {
     if (lane_index() == 0) stage.load = {PendingLoad::kEnd, 0};
@@ -161,19 +179,18 @@ __device__ __forceinline__ void produce(Producer& producer, const Ring& ring, in
       device::bulk_load(ring.bytes + static_cast<std::uint32_t>(index) * producer.block.p.plan.chunk, producer.source,
                         bytes, &stage.barrier);
     }
-    stage.load = {producer.piece.token, producer.flags | (after == 0 ? PendingLoad::kLast : 0) |
-                                            (rest != 0 ? PendingLoad::kData : 0)};
+    stage.load = {producer.piece.token,
+                  producer.flags | (after == 0 ? PendingLoad::kLast : 0) | (rest != 0 ? PendingLoad::kData : 0)};
   }
   producer.rest = after;
-  producer.flags &= ~(PendingLoad::kFirst | PendingLoad::kSets);
-  if (after == 0) producer.advance();
+  producer.flags &= ~PendingLoad::kFirst;
 }
 
 /// One lane's part of an item: vector v of the lane is the (v * 32 + lane)th of the chunk.
-template <DType kY>
+template <DType kY, int kVectors>
 struct Accumulator {
   static constexpr int kCount = kElements<kY>;
-  float values[kVectorsPerLane][kCount];
+  float values[kVectors][kCount];
 
   /// +0 or the biases, in front of the rows: a sum of -0 is +0.
   __device__ __forceinline__ void start(const CombineBlock& block, const PendingLoad& load) {
@@ -193,7 +210,7 @@ struct Accumulator {
       if (bias.data == nullptr) break;
       const std::byte* const row = bias.data + token * bias.pitch + first_element * element_bytes(bias.dtype);
 #pragma unroll
-      for (int v = 0; v < kVectorsPerLane; ++v) {
+      for (int v = 0; v < kVectors; ++v) {
         const int index = v * 32 + lane_index();
         if (index >= num_vectors) continue;
         float loaded[kCount];
@@ -211,13 +228,13 @@ struct Accumulator {
   template <bool kSets>
   __device__ __forceinline__ void add(const std::byte* chunk, int num_vectors) {
     const uint4* const mine = reinterpret_cast<const uint4*>(chunk) + lane_index();
-    uint4 vectors[kVectorsPerLane];
+    uint4 vectors[kVectors];
 #pragma unroll
-    for (int v = 0; v < kVectorsPerLane; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       vectors[v] = v * 32 + lane_index() < num_vectors ? mine[v * 32] : uint4{0, 0, 0, 0};
     }
 #pragma unroll
-    for (int v = 0; v < kVectorsPerLane; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       float row[kCount];
       unpack<kY>(vectors[v], row);
 #pragma unroll
@@ -225,26 +242,26 @@ struct Accumulator {
     }
   }
 
-  /// The common case, a fifth of the instructions: a vector of out for each of y.
+  /// A vector of out for each of y: a fifth of the instructions.
   __device__ __forceinline__ void finish_packed(const CombineBlock& block, const PendingLoad& load,
                                                 int num_vectors) const {
-    const CombineLaunch& call = block.p.call;
-    std::byte* const row = call.out + static_cast<std::size_t>(load.token) * call.out_pitch +
-                           block.chunk_begin(load.chunk()) + lane_index() * 16;
+    std::byte* const out = block.packed_out(load) + lane_index() * 16;
 #pragma unroll
-    for (int v = 0; v < kVectorsPerLane; ++v) {
-      if (v * 32 + lane_index() < num_vectors) device::store_streaming(row + v * kChunkStep, pack<kY>(values[v]));
+    for (int v = 0; v < kVectors; ++v) {
+      if (v * 32 + lane_index() < num_vectors) device::store_streaming(out + v * kChunkStep, pack<kY>(values[v]));
     }
   }
 
-  __device__ __forceinline__ void finish(const CombineBlock& block, const PendingLoad& load, bool nan) const {
+  __device__ __forceinline__ void finish(const CombineBlock& block, const PendingLoad& load) const {
     const CombineLaunch& call = block.p.call;
-    const auto token = static_cast<std::size_t>(load.token);
+    const bool nan = load.has(PendingLoad::kNan);
     const int num_vectors = block.num_vectors(load);
+    if (block.p.plan.packed_out && !nan) return finish_packed(block, load, num_vectors);
+    const auto token = static_cast<std::size_t>(load.token);
     const std::size_t first_element = block.chunk_begin(load.chunk()) / (kY == DType::fp32 ? 4 : 2);
     std::byte* const row = call.out + token * call.out_pitch + first_element * element_bytes(call.out_dtype);
 #pragma unroll
-    for (int v = 0; v < kVectorsPerLane; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       const int index = v * 32 + lane_index();
       if (index >= num_vectors) continue;
       float result[kCount];
@@ -256,53 +273,75 @@ struct Accumulator {
   }
 };
 
-template <DType kY>
-__device__ __forceinline__ bool packs_out(const CombinePlan& plan) {
-  return kY != DType::fp32 && plan.packed_out;
-}
+/// What a warp does with a stage of a plain launch.
+template <DType kY, int kVectors>
+struct PlainReduction {
+  static_assert(kY == DType::bf16 || kY == DType::fp16);
+  static constexpr int kAll = kVectors * 32;  // vectors of a chunk
+  Accumulator<kY, kVectors> accumulator;
 
-/// Role: reducer. Stages come in the order of the sum; a stage is loaded again as soon as the warp has read it.
+  __device__ __forceinline__ void add(const CombineBlock&, const PendingLoad& load, const std::byte* chunk) {
+    if (load.has(PendingLoad::kFirst | PendingLoad::kData)) {
+      accumulator.template add<true>(chunk, kAll);
+    } else if (load.has(PendingLoad::kData)) {
+      accumulator.template add<false>(chunk, kAll);
+    }
+  }
+  __device__ __forceinline__ void finish(const CombineBlock& block, const PendingLoad& load) const {
+    if (load.has(PendingLoad::kData)) return accumulator.finish_packed(block, load, kAll);
+    // No row at all, or lost ones.
+    const std::uint32_t word = load.has(PendingLoad::kNan) ? 0x7FFF7FFFU : 0;
+    std::byte* const out = block.packed_out(load) + lane_index() * 16;
+#pragma unroll 1
+    for (int v = 0; v < kVectors; ++v) device::store_streaming(out + v * kChunkStep, {word, word, word, word});
+  }
+};
+
+/// The same of any other launch.
 template <DType kY>
-__device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer& producer) {
+struct GeneralReduction {
+  Accumulator<kY, kVectorsPerLane> accumulator;
+
+  __device__ __forceinline__ void add(const CombineBlock& block, const PendingLoad& load, const std::byte* chunk) {
+    if (load.has(PendingLoad::kFirst)) accumulator.start(block, load);
+    if (load.has(PendingLoad::kData)) accumulator.template add<false>(chunk, block.num_vectors(load));
+  }
+  __device__ __forceinline__ void finish(const CombineBlock& block, const PendingLoad& load) const {
+    accumulator.finish(block, load);
+  }
+};
+
+/// Role: reducer. Stages come in the order of the sum; a stage is loaded again as soon as the warp has read it. What
+/// the item behind the next needs is asked for in front of the sum and taken behind it: on the way around the loop the
+/// compiler would wait for it. Other launches than plain ones have no registers left for that.
+template <class Reduction, bool kPlain>
+__device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer<kPlain>& producer) {
   const int num_stages = block.p.plan.num_stages;
   const Ring ring = block.ring();
-  producer.advance();
-  for (int stage = 0; stage < num_stages; ++stage) produce(producer, ring, stage);
+  producer.advance(producer.fetch_next());
+  for (int stage = 0; stage < num_stages; ++stage) {
+    const bool advances = producer.ends_item();
+    produce(producer, ring, stage);
+    if (advances) producer.advance(producer.fetch_next());
+  }
   __syncwarp();
-  Accumulator<kY> accumulator;
+  Reduction reduction;
   std::uint32_t parity = 0;
   int stage = 0;
   PendingLoad load = ring.stages[stage].load;
   while (load.token != PendingLoad::kEnd) {
-    const std::byte* const chunk = ring.bytes + static_cast<std::uint32_t>(stage) * block.p.plan.chunk;
+    const bool advances = producer.ends_item();
+    Fetched beyond;
+    if (kPlain && advances) beyond = producer.fetch_next();
     device::barrier_wait(&ring.stages[stage].barrier, parity);
-    if (load.has(PendingLoad::kSets)) {
-      accumulator.template add<true>(chunk, kVectorsPerLane * 32);
-    } else {
-      if (load.has(PendingLoad::kFirst)) accumulator.start(block, load);
-      if (load.has(PendingLoad::kWhole | PendingLoad::kData)) {
-        accumulator.template add<false>(chunk, kVectorsPerLane * 32);
-      } else if (load.has(PendingLoad::kData)) {
-        accumulator.template add<false>(chunk, block.num_vectors(load));
-      }
-    }
+    reduction.add(block, load, ring.bytes + static_cast<std::uint32_t>(stage) * block.p.plan.chunk);
     device::debug_delay();
     __syncwarp();  // the stage has been read, and what was noted of the next one is visible
     const int next_stage = stage + 1 == num_stages ? 0 : stage + 1;
     const PendingLoad next = ring.stages[next_stage].load;
     produce(producer, ring, stage);
-    if (load.has(PendingLoad::kLast)) {
-      const bool nan = load.has(PendingLoad::kNan);
-      if (!packs_out<kY>(block.p.plan) || nan) {
-        accumulator.finish(block, load, nan);
-      } else if constexpr (kY != DType::fp32) {
-        if (load.has(PendingLoad::kWhole)) {
-          accumulator.finish_packed(block, load, kVectorsPerLane * 32);
-        } else {
-          accumulator.finish_packed(block, load, block.num_vectors(load));
-        }
-      }
-    }
+    if (load.has(PendingLoad::kLast)) reduction.finish(block, load);
+    if (advances) producer.advance(kPlain ? beyond : producer.fetch_next());
     load = next;
     stage = next_stage;
     if (stage == 0) parity ^= 1;
@@ -402,7 +441,8 @@ __device__ void wait_for_readers(const CombineBlock& block) {
   if constexpr (kTimed) end_times(block.group(), CudaKind::combine, CudaOperation::combine, block.epoch, failed);
 }
 
-template <DType kY, bool kTimed>
+/// `kPlainVectors`: CombinePlan::plain_vectors.
+template <DType kY, int kPlainVectors, bool kTimed>
 __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_constant__ CombineParams p) {
   extern __shared__ __align__(128) std::byte shared_bytes[];
   if constexpr (kTimed) {
@@ -428,14 +468,16 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   if constexpr (kTimed) {
     if (keeps_time()) add_left_waits(p.call.group, CudaKind::combine);
   }
-  Producer producer{block};
+  constexpr bool kPlain = kPlainVectors != 0;
+  Producer<kPlain> producer{block};
   const std::uint32_t first_item = blockIdx.x + gridDim.x * static_cast<std::uint32_t>(warp_index());
   const bool reduces = warp_index() < p.plan.num_reducers;
-  if (reduces) producer.fetch(first_item);
+  if (reduces) producer.ahead = producer.fetch(first_item);
   if (lane_index() == 0) {
-    producer.next = first_item - gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);  // modulo 2^32
+    producer.ahead.ticket = first_item - gridDim.x * static_cast<std::uint32_t>(p.plan.num_reducers);  // modulo 2^32
     const Ring ring = block.ring();
-    for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage) device::barrier_init(&ring.stages[stage].barrier);
+    for (int stage = 0; reduces && stage < p.plan.num_stages; ++stage)
+      device::barrier_init(&ring.stages[stage].barrier);
     device::fence_barrier_init();
   }
   const bool exchanged = wait_for_words<kTimed>(
@@ -448,7 +490,8 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
       if constexpr (kTimed) operation_times().exchanged = device::cycles();
       write_result(block, false);
     }
-    if (reduces) reduce_items<kY>(block, producer);
+    using Reduction = std::conditional_t<kPlain, PlainReduction<kY, kPlain ? kPlainVectors : 1>, GeneralReduction<kY>>;
+    if (reduces) reduce_items<Reduction>(block, producer);
     device::reads_to_peer_signals(block.group().num_ranks, signal_share(), [&](int peer) {  // pair: combine.read
       return block.group().has(peer) ? block.readers_done(peer, block.group().rank) : nullptr;
     });
@@ -463,29 +506,46 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
 
 namespace {
 
-template <DType kY>
+template <DType kY, int kPlainVectors>
 const void* combine_kernel_of(bool timed) {
-  return timed ? reinterpret_cast<const void*>(&combine_kernel<kY, true>)
-               : reinterpret_cast<const void*>(&combine_kernel<kY, false>);
+  return timed ? reinterpret_cast<const void*>(&combine_kernel<kY, kPlainVectors, true>)
+               : reinterpret_cast<const void*>(&combine_kernel<kY, kPlainVectors, false>);
 }
+
+template <DType kY>
+const void* combine_kernel_of(int plain_vectors, bool timed) {
+  switch (plain_vectors) {
+    case 7:
+      return combine_kernel_of<kY, 7>(timed);
+    case 6:
+      return combine_kernel_of<kY, 6>(timed);
+    case 5:
+      return combine_kernel_of<kY, 5>(timed);
+    case 4:
+      return combine_kernel_of<kY, 4>(timed);
+    default:
+      return combine_kernel_of<kY, 0>(timed);
+  }
+}
+static_assert(kMinPlainVectors == 4 && kVectorsPerLane == 7);
 
 }  // namespace
 
-const void* combine_kernel_of(DType y_dtype, bool timed) {
+const void* combine_kernel_of(DType y_dtype, int plain_vectors, bool timed) {
   switch (y_dtype) {
     case DType::bf16:
-      return combine_kernel_of<DType::bf16>(timed);
+      return combine_kernel_of<DType::bf16>(plain_vectors, timed);
     case DType::fp16:
-      return combine_kernel_of<DType::fp16>(timed);
+      return combine_kernel_of<DType::fp16>(plain_vectors, timed);
     default:
-      return combine_kernel_of<DType::fp32>(timed);
+      return combine_kernel_of<DType::fp32, 0>(timed);
   }
 }
 
 void launch_combine(const CombineLaunch& launch) {
   const CombineParams params{launch, CombinePlan::of(launch)};
-  launch_kernel(combine_kernel_of(launch.y_dtype, launch.timed), &params, launch.num_blocks, params.plan.shared.bytes,
-                launch.stream);
+  launch_kernel(combine_kernel_of(launch.y_dtype, params.plan.plain_vectors, launch.timed), &params, launch.num_blocks,
+                params.plan.shared.bytes, launch.stream);
 }
 
 }  // namespace railyard::throughput

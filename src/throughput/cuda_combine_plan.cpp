@@ -42,6 +42,15 @@ int default_reducers(int num_blocks, int num_ranks) {
   return std::clamp(kWarps * full_blocks / num_blocks, kWarps / 4, kWarps);
 }
 
+/// Of a launch whose out is packed: CombinePlan::plain_vectors.
+int vectors_if_plain(const CombineLaunch& launch, std::uint32_t row_bytes, std::uint32_t max_chunk) {
+  if (size_of(launch.y_dtype) != 2 || launch.biases[0].data != nullptr) return 0;
+  for (int vectors = static_cast<int>(max_chunk / kChunkStep); vectors >= kMinPlainVectors; --vectors) {
+    if (row_bytes % (static_cast<std::uint32_t>(vectors) * kChunkStep) == 0) return vectors;
+  }
+  return 0;
+}
+
 }  // namespace
 
 CombinePlan CombinePlan::of(const CombineLaunch& launch) {
@@ -56,16 +65,24 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
                               kMaxChunk, kChunkStep));
   plan.num_reducers =
       launch.num_reducers > 0 ? launch.num_reducers : default_reducers(launch.num_blocks, launch.group.num_ranks);
-  if (launch.num_stages > 0) plan.num_stages = launch.num_stages;
+  plan.vector_out = aligned(launch.out, launch.out_pitch);
+  plan.packed_out = plan.vector_out && launch.out_dtype == launch.y_dtype;
   const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk : kMaxChunk;
-  const std::uint32_t chunks = (plan.row_bytes + max_chunk - 1) / max_chunk;
-  plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, kChunkStep));
+  plan.plain_vectors = plan.packed_out ? vectors_if_plain(launch, plan.row_bytes, max_chunk) : 0;
+  if (plan.plain_vectors > 0) {
+    plan.chunk = static_cast<std::uint32_t>(plan.plain_vectors) * kChunkStep;
+  } else {
+    const std::uint32_t chunks = (plan.row_bytes + max_chunk - 1) / max_chunk;
+    plan.chunk = static_cast<std::uint32_t>(round_up_bytes((plan.row_bytes + chunks - 1) / chunks, kChunkStep));
+  }
+  // As many bytes under way as with full chunks.
+  plan.num_stages = launch.num_stages > 0
+                        ? launch.num_stages
+                        : std::clamp(static_cast<int>(kCombineStages * kMaxChunk / plan.chunk), 2, kMaxCombineStages);
   plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
   require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
           diagnostics::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));
   plan.by_chunks = Quotient::by(static_cast<std::uint32_t>(plan.num_chunks));
-  plan.vector_out = aligned(launch.out, launch.out_pitch);
-  plan.packed_out = plan.vector_out && launch.out_dtype == launch.y_dtype && size_of(launch.y_dtype) == 2;
   for (int i = 0; i < 2; ++i) plan.vector_bias[i] = aligned(launch.biases[i].data, launch.biases[i].pitch);
   const auto stages = static_cast<std::size_t>(plan.num_reducers) * static_cast<std::size_t>(plan.num_stages);
   const auto ranks = static_cast<std::size_t>(launch.group.num_ranks);

@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace railyard::throughput {
@@ -182,7 +183,7 @@ void launch_combine(const CombineLaunch& launch);
 
 /// One kernel as it was loaded on the current device.
 struct CudaKernelReport {
-  const char* name = nullptr;
+  std::string name;
   int registers = 0;
   std::size_t local_bytes = 0;  // spilled, per thread
   std::size_t static_shared_bytes = 0;

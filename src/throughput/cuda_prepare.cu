@@ -2,6 +2,7 @@
 #include "device/cuda_call.hpp"
 #include "device/cuda_clock.hpp"
 #include "device/cuda_read_back.hpp"
+#include "throughput/cuda_combine_plan.hpp"
 #include "throughput/cuda_dispatch_plan.hpp"
 #include "throughput/cuda_expert_load.hpp"
 #include "throughput/cuda_kernels.hpp"
@@ -18,28 +19,40 @@ using device::require_cuda;
 namespace {
 
 struct NamedKernel {
-  const char* name;
+  std::string name;
   const void* kernel;
 };
 
-}  // namespace
+void add_combine_kernels(std::vector<NamedKernel>& kernels, DType y_dtype, int plain_vectors) {
+  std::string label = "combine_" + std::string(name(y_dtype));
+  if (plain_vectors > 0) label += ", plain " + std::to_string(plain_vectors);
+  kernels.push_back({label, combine_kernel_of(y_dtype, plain_vectors, false)});
+  kernels.push_back({label + ", timed", combine_kernel_of(y_dtype, plain_vectors, true)});
+}
 
-std::vector<CudaKernelReport> prepare_kernels() {
-  const NamedKernel kernels[] = {
+std::vector<NamedKernel> all_kernels() {
+  std::vector<NamedKernel> kernels = {
       {"dispatch_copy", dispatch_kernel_of(CudaEncode::copy, false)},
       {"dispatch_copy, timed", dispatch_kernel_of(CudaEncode::copy, true)},
       {"dispatch_bf16_to_fp8_e4m3", dispatch_kernel_of(CudaEncode::bf16_to_fp8_e4m3, false)},
       {"dispatch_bf16_to_fp8_e4m3, timed", dispatch_kernel_of(CudaEncode::bf16_to_fp8_e4m3, true)},
-      {"combine_bf16", combine_kernel_of(DType::bf16, false)},
-      {"combine_bf16, timed", combine_kernel_of(DType::bf16, true)},
-      {"combine_fp16", combine_kernel_of(DType::fp16, false)},
-      {"combine_fp16, timed", combine_kernel_of(DType::fp16, true)},
-      {"combine_fp32", combine_kernel_of(DType::fp32, false)},
-      {"combine_fp32, timed", combine_kernel_of(DType::fp32, true)},
       {"expert_load", expert_load_kernel_address()},
       {"read_waits", read_waits_kernel_address()},
       {"read_back", device::read_back_kernel_address()},
       {"clock", device::clock_kernel_address()}};
+  for (const DType y_dtype : {DType::bf16, DType::fp16}) {
+    add_combine_kernels(kernels, y_dtype, 0);
+    for (int vectors = kMinPlainVectors; vectors <= kVectorsPerLane; ++vectors) {
+      add_combine_kernels(kernels, y_dtype, vectors);
+    }
+  }
+  add_combine_kernels(kernels, DType::fp32, 0);
+  return kernels;
+}
+
+}  // namespace
+
+std::vector<CudaKernelReport> prepare_kernels() {
   int device = 0;
   require_cuda(cudaGetDevice(&device), "the current device");
   int major = 0;
@@ -52,7 +65,7 @@ std::vector<CudaKernelReport> prepare_kernels() {
                                             "; at least 9.0 is needed");
   }
   std::vector<CudaKernelReport> reports;
-  for (const NamedKernel& entry : kernels) {
+  for (const NamedKernel& entry : all_kernels()) {
     require_cuda(
         cudaFuncSetAttribute(entry.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kSharedLimit)),
         entry.name);

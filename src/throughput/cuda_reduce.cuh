@@ -33,16 +33,20 @@ __device__ __forceinline__ void unpack(const uint4& vector, float (&values)[kEle
   }
 }
 
-/// The inverse for 2-byte elements, rounded once; NaN is written canonically.
+/// The inverse, rounded once; NaN is written canonically.
 template <DType kY>
-__device__ __forceinline__ uint4 pack(const float (&values)[8]) {
-  std::uint32_t pairs[4];
+__device__ __forceinline__ uint4 pack(const float (&values)[kElements<kY>]) {
+  std::uint32_t words[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    pairs[i] = kY == DType::bf16 ? device::floats_to_bf16_pair(values[2 * i], values[2 * i + 1])
-                                 : device::floats_to_fp16_pair(values[2 * i], values[2 * i + 1]);
+    if constexpr (kY == DType::fp32) {
+      words[i] = __float_as_uint(device::canonical(values[i]));
+    } else {
+      words[i] = kY == DType::bf16 ? device::floats_to_bf16_pair(values[2 * i], values[2 * i + 1])
+                                   : device::floats_to_fp16_pair(values[2 * i], values[2 * i + 1]);
+    }
   }
-  return {pairs[0], pairs[1], pairs[2], pairs[3]};
+  return {words[0], words[1], words[2], words[3]};
 }
 
 /// One element of any address that is a multiple of its size.

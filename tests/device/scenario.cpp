@@ -160,7 +160,7 @@ Scenario random_scenario(std::uint32_t seed, int num_ranks, const ScenarioLimits
   config.experts_per_rank[random() % static_cast<unsigned>(num_ranks)] += 1;
   if (!limits.only_plain && chance(random, 20)) config.experts_per_rank[0] += 5000;
   config.top_k = pick(random, {1, 2, 3, 4, 6, 8, 8, 8, 32});
-  config.hidden = std::min(pick(random, {8, 24, 128, 136, 256, 1000, 2880, 7168, 9216}), limits.max_hidden);
+  config.hidden = std::min(pick(random, {8, 24, 128, 136, 256, 1000, 1024, 1280, 1536, 2880, 4096, 7168, 9216}), limits.max_hidden);
   config.overflow = chance(random, 2) ? OverflowPolicy::error : OverflowPolicy::drop;
   config.order = chance(random, 2) ? ReductionOrder::rank_ascending : ReductionOrder::highest_k;
   config.has_weights = chance(random, 2);
