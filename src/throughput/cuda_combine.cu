@@ -128,6 +128,7 @@ struct Producer {
   }
   /// The item behind the one ahead.
   [[nodiscard]] __device__ Fetched fetch_next() const {
+    if (ahead.piece.token == PendingLoad::kEnd) return {};
     const std::uint32_t undrawn = gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
     Fetched fetched = fetch(__shfl_sync(~0U, ahead.ticket, 0) + undrawn);
     if (fetched.piece.token != PendingLoad::kEnd && lane_index() == 0) {
@@ -139,12 +140,11 @@ struct Producer {
   [[nodiscard]] __device__ bool ends_item() const {
     return (rest & (rest - 1)) == 0 && piece.token != PendingLoad::kEnd;
   }
-  /// Takes up the item ahead, and puts `beyond` in its place.
-  __device__ void advance(const Fetched& beyond) {
+  /// The item ahead is loaded next; the caller puts the one behind it in its place.
+  __device__ void take_up() {
     piece = ahead.piece;
-    const CudaTransfer transfer = ahead.transfer;
-    ahead = beyond;
     if (piece.token == PendingLoad::kEnd) return;
+    const CudaTransfer transfer = ahead.transfer;
     const bool has_row = transfer.row >= 0;
     bool is_lost = transfer.row == CudaTransfer::kLost;
     if (has_row) {
@@ -318,11 +318,14 @@ template <class Reduction, bool kPlain>
 __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer<kPlain>& producer) {
   const int num_stages = block.p.plan.num_stages;
   const Ring ring = block.ring();
-  producer.advance(producer.fetch_next());
+  producer.take_up();
   for (int stage = 0; stage < num_stages; ++stage) {
     const bool advances = producer.ends_item();
     produce(producer, ring, stage);
-    if (advances) producer.advance(producer.fetch_next());
+    if (stage == 0) producer.ahead = producer.fetch_next();
+    if (!advances) continue;
+    producer.take_up();
+    producer.ahead = producer.fetch_next();
   }
   __syncwarp();
   Reduction reduction;
@@ -341,7 +344,10 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
     const PendingLoad next = ring.stages[next_stage].load;
     produce(producer, ring, stage);
     if (load.has(PendingLoad::kLast)) reduction.finish(block, load);
-    if (advances) producer.advance(kPlain ? beyond : producer.fetch_next());
+    if (advances) {
+      producer.take_up();
+      producer.ahead = kPlain ? beyond : producer.fetch_next();
+    }
     load = next;
     stage = next_stage;
     if (stage == 0) parity ^= 1;
