@@ -278,16 +278,23 @@ __device__ inline void look_up_ring(const Sender& sender) {
   }
 }
 
-/// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued;
-/// where its new item goes is known one store later, before its turn comes again (kMinStages).
+/// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued.
+/// What its new item needs is asked for in front of that store and taken behind it: on the way around the loop the
+/// compiler would wait for it.
 __device__ inline void send_copies(Sender& sender) {
   const int num_stages = sender.plan().num_stages;
-  Lookup ahead;
   int stage = 0;
   int refill = 0;
   for (bool first = true;; first = false) {
     const int item = sender.item(stage);
     if (item >= sender.num_items()) break;
+    int next = 0;
+    Lookup lookup;
+    if (!first) {
+      next = sender.drawn();
+      if (next < sender.num_items()) sender.draw();
+      fetch(sender, next, refill, lookup);
+    }
     device::barrier_wait(sender.barrier(stage), sender.parity);
     store(sender, item, stage);
     if (++stage == num_stages) {
@@ -295,16 +302,13 @@ __device__ inline void send_copies(Sender& sender) {
       sender.parity ^= 1;
     }
     if (first) continue;
-    const int next = sender.drawn();
     if (next < sender.num_items()) {
-      sender.draw();
       device::bulk_wait_read<1>();
       device::debug_delay();
     }
-    settle(sender, ahead);
+    settle(sender, lookup);
     __syncwarp();
     if (lane_index() == 0) sender.item(refill) = next;
-    fetch(sender, next, refill, ahead);
     if (next < sender.num_items()) load(sender, next, refill);
     __syncwarp();
     if (++refill == num_stages) refill = 0;
