@@ -19,6 +19,7 @@ bool chance(std::mt19937& random, unsigned one_in) { return random() % one_in ==
 
 std::uint32_t random_code(DType dtype, std::mt19937& random, bool special) {
   if (special && chance(random, 64)) return static_cast<std::uint32_t>(random());
+  if (special && chance(random, 64)) return 1U << (size_of(dtype) * 8 - 1);  // -0, of floating point
   const float value = (static_cast<float>(random() % 65536) / 65536.0F - 0.5F) * 4.0F;
   switch (dtype) {
     case DType::bf16:
@@ -99,7 +100,7 @@ void choose_placing(Scenario& scenario, std::mt19937& random, const ScenarioLimi
     placing.combine_blocks.push_back(1 + static_cast<int>(random() % static_cast<unsigned>(limits.max_blocks)));
   }
   placing.ids_are_int64 = chance(random, 2);
-  if (limits.only_plain) return;
+  if (limits.only_plain || limits.whole_chunks) return;
   placing.tokens_on_device = chance(random, 3);
   placing.spare_tokens = placing.tokens_on_device ? static_cast<int>(random() % 50) : 0;
   const auto element = static_cast<unsigned>(size_of(scenario.config.input));
@@ -112,11 +113,16 @@ void choose_placing(Scenario& scenario, std::mt19937& random, const ScenarioLimi
   if (chance(random, 3)) placing.y_gap = static_cast<std::size_t>(pick(random, {16, 48}));
 }
 
-void choose_combine(Scenario& scenario, std::mt19937& random) {
+void choose_combine(Scenario& scenario, std::mt19937& random, const ScenarioLimits& limits) {
   constexpr DType kFloats[] = {DType::bf16, DType::fp16, DType::fp32};
   const reference::Config& config = scenario.config;
   scenario.combine.y_dtype = chance(random, 2) ? DType::bf16 : kFloats[random() % 3];
   scenario.combine.out_dtype = chance(random, 2) ? DType::bf16 : kFloats[random() % 3];
+  if (limits.whole_chunks) {
+    scenario.combine.y_dtype = kFloats[random() % 2];
+    scenario.combine.out_dtype = scenario.combine.y_dtype;
+    return;
+  }
   const int num_biases = pick(random, {0, 0, 1, 2});
   if (num_biases == 0) return;
   DType dtypes[2] = {kFloats[random() % 3], kFloats[random() % 3]};
@@ -160,7 +166,8 @@ Scenario random_scenario(std::uint32_t seed, int num_ranks, const ScenarioLimits
   config.experts_per_rank[random() % static_cast<unsigned>(num_ranks)] += 1;
   if (!limits.only_plain && chance(random, 20)) config.experts_per_rank[0] += 5000;
   config.top_k = pick(random, {1, 2, 3, 4, 6, 8, 8, 8, 32});
-  config.hidden = std::min(pick(random, {8, 24, 128, 136, 256, 1000, 1024, 1280, 1536, 2880, 4096, 7168, 9216}), limits.max_hidden);
+  config.hidden = std::min(pick(random, {8, 24, 128, 136, 256, 1000, 2880, 7168, 9216}), limits.max_hidden);
+  if (limits.whole_chunks) config.hidden = pick(random, {1024, 1280, 1536, 1792, 4096, 5120, 6144, 7168});
   config.overflow = chance(random, 2) ? OverflowPolicy::error : OverflowPolicy::drop;
   config.order = chance(random, 2) ? ReductionOrder::rank_ascending : ReductionOrder::highest_k;
   config.has_weights = chance(random, 2);
@@ -172,7 +179,7 @@ Scenario random_scenario(std::uint32_t seed, int num_ranks, const ScenarioLimits
     scenario.sources.push_back(random_source(config, tokens, random, limits.only_plain));
   }
   choose_capacity(scenario, random, limits.only_plain);
-  choose_combine(scenario, random);
+  choose_combine(scenario, random, limits);
   choose_placing(scenario, random, limits);
   make_y(scenario, random);
   return scenario;

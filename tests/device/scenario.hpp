@@ -41,7 +41,8 @@ struct ScenarioLimits {
   int max_tokens = 200;
   int max_hidden = 9216;
   int max_blocks = 8;
-  bool only_plain = false;  // aligned, ample capacity, one size
+  bool only_plain = false;    // aligned, ample capacity, one size
+  bool whole_chunks = false;  // combine of whole chunks of BF16 or FP16 into the same, whose kernels are its fastest
 };
 
 [[nodiscard]] Scenario random_scenario(std::uint32_t seed, int num_ranks, const ScenarioLimits& limits);
@@ -49,7 +50,7 @@ struct ScenarioLimits {
 /// Random rows for combine, as many as every rank granted.
 void make_y(Scenario& scenario, std::mt19937& random);
 
-/// `count` random elements: mostly moderate values, now and then zeros, denormals, infinities and NaN. Beyond a few
+/// `count` random elements: mostly moderate values, now and then -0, denormals, infinities and NaN. Beyond a few
 /// thousand they are stretches of those from random places: drawing each took most of a test's time.
 [[nodiscard]] reference::Bytes random_elements(DType dtype, std::size_t count, std::mt19937& random, bool special);
 

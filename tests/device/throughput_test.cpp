@@ -75,6 +75,19 @@ TEST_P(OnMachine, RandomExchangesEqualTheReference) {
   }
 }
 
+TEST_P(OnMachine, CombinesOfWholeChunksEqualTheReference) {
+  CudaRanks ranks(options());
+  const int cases = scaled(ranks.size() > 8 ? 16 : 60);
+  for (int i = 0; i < cases; ++i) {
+    ScenarioLimits limits = limits_of(ranks, ranks.size() > 8 ? 20 : 150, std::min(16, ranks.max_blocks()));
+    limits.whole_chunks = true;
+    Scenario scenario = random_scenario(static_cast<std::uint32_t>(5000 * ranks.size() + i), ranks.size(), limits);
+    ranks.clear_memory();
+    Exchange exchange(ranks, scenario);
+    ASSERT_EQ(exchange.run(i % 2 == 0), "") << scenario.describe();
+  }
+}
+
 TEST_P(OnMachine, CountersWrapWhileTheGridChanges) {
   CudaRanks ranks(options());
   const std::uint64_t starts[] = {(std::uint64_t{1} << 31) - 3, (std::uint64_t{1} << 32) - 3,
