@@ -5,7 +5,7 @@
 //   cuda_kernels_bench [name=value ...]   tokens=4096 ranks=2 devices=2 blocks=16 what=all zipf=0 reps=12
 //                                         senders=0 stages=0 reducers=0 chunk=0 verify=1 routed=0
 //   blocks, senders, stages, reducers and chunk take lists: every combination is timed (stages: 0 for the default;
-//   3 to 8 where rows are copied, 2 to 8 of combine)
+//   3 to 8 where rows are copied, 2 to 8 of combine; chunk: at most; what a combine used of these is printed)
 //
 // Times are of the whole operation with its exchange: median over replays of the slowest rank, microseconds. `graph`:
 // eight operations per captured graph, inputs and outputs rotated through more than twice the L2; `event`: single
@@ -13,6 +13,7 @@
 #include "device/cuda_ranks.hpp"
 #include "device/exchange.hpp"
 #include "device/scenario.hpp"
+#include "throughput/cuda_combine_plan.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -181,13 +182,20 @@ class Bench {
       }
     }
     const bool same = outputs_are_as_verified();
+    Choice used = choice;
+    if (what_ == "combine") {
+      const auto plan = throughput::CombinePlan::of(combine_launch(0, 0, choice));
+      used.reducers = plan.num_reducers;
+      used.stages = plan.num_stages;
+      used.chunk = static_cast<int>(plan.chunk);
+    }
     std::printf(
         "%-8s T %5d R %d SMs %3d senders %2d stages %d reducers %2d chunk %4d | graph %6.1f p99 %6.1f | event %6.1f "
         "p99 "
         "%6.1f | %.2f MB %5.1f GB/s | exchange %.1f | %s\n",
-        what_.c_str(), tokens_, ranks_.size(), choice.blocks, choice.senders, choice.stages, choice.reducers,
-        choice.chunk, graph.median, graph.p99, event.median, event.p99, wire_bytes_ / 1e6,
-        wire_bytes_ / graph.median / 1e3, wait, same ? "verified" : "WRONG");
+        what_.c_str(), tokens_, ranks_.size(), used.blocks, used.senders, used.stages, used.reducers, used.chunk,
+        graph.median, graph.p99, event.median, event.p99, wire_bytes_ / 1e6, wire_bytes_ / graph.median / 1e3, wait,
+        same ? "verified" : "WRONG");
     std::fflush(stdout);
   }
 
@@ -273,15 +281,19 @@ class Bench {
     }
   }
 
+  throughput::CombineLaunch combine_launch(int r, std::size_t i, const Choice& choice) {
+    auto& launches = rotation_.combines[static_cast<std::size_t>(r)];
+    throughput::CombineLaunch launch = launches[i % launches.size()];
+    launch.num_blocks = choice.blocks;
+    launch.num_reducers = choice.reducers;
+    launch.num_stages = choice.stages;
+    launch.max_chunk = static_cast<std::uint32_t>(choice.chunk);
+    return launch;
+  }
+
   void launch_one(int r, std::size_t i, const Choice& choice) {
     if (what_ == "combine") {
-      auto& launches = rotation_.combines[static_cast<std::size_t>(r)];
-      throughput::CombineLaunch launch = launches[i % launches.size()];
-      launch.num_blocks = choice.blocks;
-      launch.num_reducers = choice.reducers;
-      launch.num_stages = choice.stages;
-      launch.max_chunk = static_cast<std::uint32_t>(choice.chunk);
-      throughput::launch_combine(launch);
+      throughput::launch_combine(combine_launch(r, i, choice));
     } else {
       auto& launches = rotation_.dispatches[static_cast<std::size_t>(r)];
       throughput::DispatchLaunch launch = launches[i % launches.size()];

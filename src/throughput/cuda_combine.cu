@@ -126,7 +126,7 @@ struct Producer {
     }
     return fetched;
   }
-  /// The item behind the one ahead.
+  /// The item behind the one ahead: on its way, not waited for.
   [[nodiscard]] __device__ Fetched fetch_next() const {
     if (ahead.piece.token == PendingLoad::kEnd) return {};
     const std::uint32_t undrawn = gridDim.x * static_cast<std::uint32_t>(block.p.plan.num_reducers) * 2;
@@ -280,6 +280,7 @@ struct PlainReduction {
   static constexpr int kAll = kVectors * 32;  // vectors of a chunk
   Accumulator<kY, kVectors> accumulator;
 
+  __device__ __forceinline__ void prepare(const CombineBlock&, const PendingLoad&) {}
   __device__ __forceinline__ void add(const CombineBlock&, const PendingLoad& load, const std::byte* chunk) {
     if (load.has(PendingLoad::kFirst | PendingLoad::kData)) {
       accumulator.template add<true>(chunk, kAll);
@@ -300,11 +301,21 @@ struct PlainReduction {
 /// The same of any other launch.
 template <DType kY>
 struct GeneralReduction {
+  static constexpr int kAll = kVectorsPerLane * 32;
   Accumulator<kY, kVectorsPerLane> accumulator;
 
-  __device__ __forceinline__ void add(const CombineBlock& block, const PendingLoad& load, const std::byte* chunk) {
+  /// In front of the wait for the row: biases are on their way meanwhile.
+  __device__ __forceinline__ void prepare(const CombineBlock& block, const PendingLoad& load) {
     if (load.has(PendingLoad::kFirst)) accumulator.start(block, load);
-    if (load.has(PendingLoad::kData)) accumulator.template add<false>(chunk, block.num_vectors(load));
+  }
+  __device__ __forceinline__ void add(const CombineBlock& block, const PendingLoad& load, const std::byte* chunk) {
+    if (!load.has(PendingLoad::kData)) return;
+    const int num_vectors = block.num_vectors(load);
+    if (num_vectors == kAll) {
+      accumulator.template add<false>(chunk, kAll);
+    } else {
+      accumulator.template add<false>(chunk, num_vectors);
+    }
   }
   __device__ __forceinline__ void finish(const CombineBlock& block, const PendingLoad& load) const {
     accumulator.finish(block, load);
@@ -322,6 +333,7 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
   for (int stage = 0; stage < num_stages; ++stage) {
     const bool advances = producer.ends_item();
     produce(producer, ring, stage);
+    // The first load leaves in front of the first look-up; until then the item ahead is the one that is loaded.
     if (stage == 0) producer.ahead = producer.fetch_next();
     if (!advances) continue;
     producer.take_up();
@@ -336,6 +348,7 @@ __device__ __forceinline__ void reduce_items(const CombineBlock& block, Producer
     const bool advances = producer.ends_item();
     Fetched beyond;
     if (kPlain && advances) beyond = producer.fetch_next();
+    reduction.prepare(block, load);
     device::barrier_wait(&ring.stages[stage].barrier, parity);
     reduction.add(block, load, ring.bytes + static_cast<std::uint32_t>(stage) * block.p.plan.chunk);
     device::debug_delay();

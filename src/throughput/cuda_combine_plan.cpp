@@ -42,11 +42,11 @@ int default_reducers(int num_blocks, int num_ranks) {
   return std::clamp(kWarps * full_blocks / num_blocks, kWarps / 4, kWarps);
 }
 
-/// Of a launch whose out is packed: CombinePlan::plain_vectors.
-int vectors_if_plain(const CombineLaunch& launch, std::uint32_t row_bytes, std::uint32_t max_chunk) {
-  if (size_of(launch.y_dtype) != 2 || launch.biases[0].data != nullptr) return 0;
+/// CombinePlan::plain_vectors: the longest chunks that divide a row.
+int plain_vectors_of(const CombineLaunch& launch, const CombinePlan& plan, std::uint32_t max_chunk) {
+  if (!plan.packed_out || size_of(launch.y_dtype) != 2 || launch.biases[0].data != nullptr) return 0;
   for (int vectors = static_cast<int>(max_chunk / kChunkStep); vectors >= kMinPlainVectors; --vectors) {
-    if (row_bytes % (static_cast<std::uint32_t>(vectors) * kChunkStep) == 0) return vectors;
+    if (plan.row_bytes % (static_cast<std::uint32_t>(vectors) * kChunkStep) == 0) return vectors;
   }
   return 0;
 }
@@ -68,7 +68,7 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   plan.vector_out = aligned(launch.out, launch.out_pitch);
   plan.packed_out = plan.vector_out && launch.out_dtype == launch.y_dtype;
   const std::uint32_t max_chunk = launch.max_chunk > 0 ? launch.max_chunk : kMaxChunk;
-  plan.plain_vectors = plan.packed_out ? vectors_if_plain(launch, plan.row_bytes, max_chunk) : 0;
+  plan.plain_vectors = plain_vectors_of(launch, plan, max_chunk);
   if (plan.plain_vectors > 0) {
     plan.chunk = static_cast<std::uint32_t>(plan.plain_vectors) * kChunkStep;
   } else {
@@ -78,7 +78,7 @@ CombinePlan CombinePlan::of(const CombineLaunch& launch) {
   // As many bytes under way as with full chunks.
   plan.num_stages = launch.num_stages > 0
                         ? launch.num_stages
-                        : std::clamp(static_cast<int>(kCombineStages * kMaxChunk / plan.chunk), 2, kMaxCombineStages);
+                        : std::min(static_cast<int>(kCombineStages * kMaxChunk / plan.chunk), kMaxCombineStages);
   plan.num_chunks = static_cast<int>((plan.row_bytes + plan.chunk - 1) / plan.chunk);
   require(launch.route.max_tokens <= 0x3FFFFFFF / plan.num_chunks,
           diagnostics::format("{} tokens of {} chunks", launch.route.max_tokens, plan.num_chunks));

@@ -12,7 +12,7 @@ namespace railyard::throughput {
 inline constexpr int kCombineStages = 3;  // of a warp's ring, by default, if they have kMaxChunk bytes
 inline constexpr int kMaxCombineStages = 8;
 inline constexpr std::size_t kRingStageBytes = 16;  // what a warp notes of a stage
-inline constexpr int kMinPlainVectors = 4;          // of a lane, in a plain launch
+inline constexpr int kMinPlainVectors = 4;          // of a lane in a plain launch: with less there are many chunks
 inline constexpr int kVectorsPerLane = 7;
 inline constexpr std::uint32_t kChunkStep = 512;                          // bytes: a vector per lane
 inline constexpr std::uint32_t kMaxChunk = kVectorsPerLane * kChunkStep;  // of y in a stage
@@ -41,7 +41,7 @@ struct CombinePlan {
   std::uint32_t row_bytes = 0;
   bool vector_out = false;  // out can be written 16 bytes at a time
   bool packed_out = false;  // and has y's dtype, so that a vector of y becomes one of out
-  int plain_vectors = 0;    // plain: of 2-byte elements, packed, no biases, whole chunks: vectors per lane of each
+  int plain_vectors = 0;    // 0: not plain; else packed, of 2-byte elements, no biases, each chunk this many per lane
   bool vector_bias[2] = {};
   CombineShared shared;
 

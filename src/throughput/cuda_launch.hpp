@@ -2,7 +2,7 @@
 // Launches of the throughput kernels: what the host gives, what the device leaves. Plain pointers and sizes.
 //
 // One kernel per operation, on the device that is current in the calling thread. Each launch runs exactly `num_blocks`
-// blocks of kCudaThreads threads, one per SM (they ask for most of its shared memory); all of them, on all ranks that
+// blocks of kCudaThreads threads, one per SM (their registers allow no second one); all of them, on all ranks that
 // share a device, must be resident at once, which the caller guarantees. Launches of one group are ordered by the
 // caller (same stream, or events), in the same order on all ranks; kernels read no host value at run time but
 // CudaHostControl, so a captured launch may be replayed: its grant then is granted again. Epochs and slots are counted
@@ -171,7 +171,7 @@ struct CombineLaunch {
   // How a block works; 0: the measured default. They change no result.
   int num_reducers = 0;         // warps, at most 16
   int num_stages = 0;           // chunks in a warp's ring, 2 to 8
-  std::uint32_t max_chunk = 0;  // bytes, a multiple of 512, at most 3584
+  std::uint32_t max_chunk = 0;  // bytes, a multiple of 512, at most 3584; one that divides a row is preferred
   void* stream = nullptr;
 };
 

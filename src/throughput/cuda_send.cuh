@@ -21,7 +21,7 @@ struct Item {
 struct Sender {
   const DispatchBlock& block;
   int warp;
-  std::uint32_t next = 0;    // lane 0: the ticket after those in the ring
+  std::uint32_t next = 0;    // lane 0: the last ticket
   std::uint32_t parity = 0;  // of the ring's barriers now
 
   static constexpr int kLookupsPerLane = 2;
@@ -58,14 +58,14 @@ struct Sender {
   __device__ void draw() {
     if (lane_index() == 0) next = device::draw_ticket(&block.state.tickets[block.epoch % 2]);
   }
-  /// The ticket drawn before, in all lanes; too large to be an item when the work is done.
+  /// The item of the ticket drawn before, in all lanes; too large to be one when the work is done.
   [[nodiscard]] __device__ int drawn() const {
     const std::uint32_t item = __shfl_sync(~0U, next, 0) + first_items();
     return static_cast<int>(min(item, 0x7FFFFFFFU));
   }
 };
 
-/// What a lane reads to learn where an item goes: fetched one item ahead of its use.
+/// What a lane reads to learn where an item goes: fetched well ahead of its use.
 struct Lookup {
   int item = 0x7FFFFFFF;
   int stage = 0;
@@ -279,8 +279,8 @@ __device__ inline void look_up_ring(const Sender& sender) {
 }
 
 /// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued.
-/// What its new item needs is asked for in front of that store and taken behind it: on the way around the loop the
-/// compiler would wait for it.
+/// Where its new item goes is asked for while the stage is still being read, and settled once its load is under way: on
+/// the way around the loop the compiler would wait for the answer.
 __device__ inline void send_copies(Sender& sender) {
   const int num_stages = sender.plan().num_stages;
   int stage = 0;
@@ -288,13 +288,6 @@ __device__ inline void send_copies(Sender& sender) {
   for (bool first = true;; first = false) {
     const int item = sender.item(stage);
     if (item >= sender.num_items()) break;
-    int next = 0;
-    Lookup lookup;
-    if (!first) {
-      next = sender.drawn();
-      if (next < sender.num_items()) sender.draw();
-      fetch(sender, next, refill, lookup);
-    }
     device::barrier_wait(sender.barrier(stage), sender.parity);
     store(sender, item, stage);
     if (++stage == num_stages) {
@@ -302,14 +295,18 @@ __device__ inline void send_copies(Sender& sender) {
       sender.parity ^= 1;
     }
     if (first) continue;
+    const int next = sender.drawn();
+    Lookup lookup;
+    fetch(sender, next, refill, lookup);
     if (next < sender.num_items()) {
+      sender.draw();
       device::bulk_wait_read<1>();
       device::debug_delay();
     }
-    settle(sender, lookup);
     __syncwarp();
     if (lane_index() == 0) sender.item(refill) = next;
     if (next < sender.num_items()) load(sender, next, refill);
+    settle(sender, lookup);
     __syncwarp();
     if (++refill == num_stages) refill = 0;
   }

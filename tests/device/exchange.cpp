@@ -227,6 +227,9 @@ void Exchange::place_combine(int r) {
   }
   launch.result = rank.local.take_array<throughput::CudaCombineResult>(1);
   launch.num_blocks = placing.combine_blocks[index(r)];
+  launch.num_reducers = placing.combine_reducers;
+  launch.num_stages = placing.combine_stages;
+  launch.max_chunk = static_cast<std::uint32_t>(placing.combine_chunk);
   launch.stream = rank.stream;
 }
 

@@ -100,6 +100,9 @@ void choose_placing(Scenario& scenario, std::mt19937& random, const ScenarioLimi
     placing.combine_blocks.push_back(1 + static_cast<int>(random() % static_cast<unsigned>(limits.max_blocks)));
   }
   placing.ids_are_int64 = chance(random, 2);
+  placing.combine_reducers = pick(random, {0, 0, 1, 3});
+  placing.combine_stages = pick(random, {0, 0, 2, 3});
+  placing.combine_chunk = pick(random, {0, 0, 512, 1536, 2560});
   if (limits.only_plain || limits.whole_chunks) return;
   placing.tokens_on_device = chance(random, 3);
   placing.spare_tokens = placing.tokens_on_device ? static_cast<int>(random() % 50) : 0;

@@ -25,6 +25,10 @@ struct Placing {
   std::size_t y_gap = 0;      // multiples of 16 bytes between rows of y
   std::vector<int> blocks;    // [ranks]
   std::vector<int> combine_blocks;
+  // How a block of combine works, 0: the default.
+  int combine_reducers = 0;
+  int combine_stages = 0;
+  int combine_chunk = 0;
 };
 
 struct Scenario {
