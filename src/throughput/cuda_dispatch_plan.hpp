@@ -24,7 +24,7 @@ inline constexpr int kAloneIds = 2048;         // of their ids, that every block
 inline constexpr std::size_t kSharedLimit = 232448 - 1024;  // dynamic shared memory of a block on sm_90, less static
 
 /// One (group of 32 tokens, destination): who goes there, and how many of the slice's earlier tokens do.
-struct alignas(8) RouteGroup {
+struct RouteGroup {
   std::uint32_t tokens;
   std::int32_t before;
 };

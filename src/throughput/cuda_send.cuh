@@ -65,7 +65,7 @@ struct Sender {
   }
 };
 
-/// What a lane reads to learn where an item goes: fetched well ahead of its use.
+/// What a lane reads to learn where an item goes: fetched one item ahead of its use.
 struct Lookup {
   int item = 0x7FFFFFFF;
   int stage = 0;
@@ -278,11 +278,12 @@ __device__ inline void look_up_ring(const Sender& sender) {
   }
 }
 
-/// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued.
-/// Where its new item goes is asked for while the stage is still being read, and settled once its load is under way: on
-/// the way around the loop the compiler would wait for the answer.
+/// Role: sender, rows copied. Ring: stage s is loaded, stored, and refilled once the store after it has been issued;
+/// where its new item goes is known one store later, before its turn comes again (kMinStages). To ask and to settle in
+/// one turn, in front of the store or behind the load, is slower along a route (docs/measurements).
 __device__ inline void send_copies(Sender& sender) {
   const int num_stages = sender.plan().num_stages;
+  Lookup ahead;
   int stage = 0;
   int refill = 0;
   for (bool first = true;; first = false) {
@@ -296,17 +297,16 @@ __device__ inline void send_copies(Sender& sender) {
     }
     if (first) continue;
     const int next = sender.drawn();
-    Lookup lookup;
-    fetch(sender, next, refill, lookup);
     if (next < sender.num_items()) {
       sender.draw();
       device::bulk_wait_read<1>();
       device::debug_delay();
     }
+    settle(sender, ahead);
     __syncwarp();
     if (lane_index() == 0) sender.item(refill) = next;
+    fetch(sender, next, refill, ahead);
     if (next < sender.num_items()) load(sender, next, refill);
-    settle(sender, lookup);
     __syncwarp();
     if (++refill == num_stages) refill = 0;
   }
