@@ -126,7 +126,10 @@ void commit(Fault fault, FaultTimes& shared) {
 /// survivor whose deadline has passed; where the rendezvous has gone, that.
 bool is_clear(const Error& error, const Case& chaos) {
   const std::string text = error.what();
-  if (chaos.fault == Fault::no_rendezvous) return text.find(kNoRendezvous) != text.npos;
+  if (chaos.fault == Fault::no_rendezvous) {
+    const bool code = error.code() == ErrorCode::aborted || error.code() == ErrorCode::suspended;
+    return code && text.find(kNoRendezvous) != text.npos;
+  }
   if (text.find("calls the group's ranks to recover") != text.npos && !chaos.others_go_on()) return false;
   const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
                     error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;

@@ -63,43 +63,41 @@ struct Parsed {
 /// What other builds or later versions have, and this one has not.
 void refuse_absent(const Options& options) {
   const auto refuse = [](std::string_view what, std::string_view instead) {
-    throw UsageError(diagnostics::format("{} is not in this build; {}", what, instead), ErrorCode::unsupported);
+    throw UsageError(diagnostics::format("{} is not supported; {}", what, instead), ErrorCode::unsupported);
   };
   const bool cuda = options.device_kind() == DeviceKind::cuda;
 #if !defined(RAILYARD_CUDA)
-  if (cuda) {
-    refuse("--device cuda", "it has host");
-  }
+  if (cuda) throw UsageError("--device cuda is not in this build; it has host", ErrorCode::unsupported);
 #endif
   if (cuda && options.launch == "processes") {
-    refuse("--launch processes with --device cuda", "it has threads");
+    refuse("--launch processes with --device cuda", "threads are");
   }
   if (cuda && options.mode() == Mode::low_latency) {
-    refuse("low-latency with --device cuda", "it has host");
+    refuse("low-latency with --device cuda", "it is with --device host");
   }
   if (cuda && options.explain) {
-    refuse("--explain with --device cuda", "it has host");
+    refuse("--explain with --device cuda", "it is with --device host");
   }
   if (!options.beside.empty() && (!cuda || options.subject != Subject::throughput)) {
     refuse(diagnostics::format("--beside {} with {} on {}", options.beside, name(options.subject), options.device),
-           "throughput with --device cuda has it");
+           "it is with throughput and --device cuda");
   }
   if (options.wait_statistics && (!cuda || options.subject != Subject::throughput)) {
     refuse(diagnostics::format("--wait-statistics with {} on {}", name(options.subject), options.device),
-           "throughput with --device cuda has it; the host always keeps them");
+           "it is with throughput and --device cuda; the host always keeps them");
   }
   if (options.reuse_buffers && (cuda || options.subject == Subject::link)) {
     refuse(diagnostics::format("--reuse-buffers with {} on {}", name(options.subject), options.device),
-           "throughput and low-latency with --device host have it");
+           "it is with throughput and low-latency on --device host");
   }
   for (const std::string& peer : options.peers) {
     if (cuda ? peer != "nccl" : peer != "memcpy" && peer != "mpi") {
       refuse(diagnostics::format("the peer '{}' of --peers with --device {}", peer, options.device),
-             cuda ? "it has nccl" : "it has memcpy and mpi");
+             cuda ? "nccl is" : "memcpy and mpi are");
     }
   }
   if (cuda && !options.peers.empty() && options.subject == Subject::link) {
-    refuse("--peers with link", "throughput has them");
+    refuse("--peers with link on cuda", "they are with throughput");
   }
   if (cuda && options.subject == Subject::throughput) {
     for (const int sms : options.sms) {
