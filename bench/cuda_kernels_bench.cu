@@ -2,11 +2,6 @@
 // Times the throughput kernels alone, without the library around them: one rank per GPU, hidden 7168, top-8 of 256.
 // Everything is compared with the reference once per shape, and with that verified output after each timing.
 //
-//   cuda_kernels_bench [name=value ...]   tokens=4096 ranks=2 devices=2 blocks=16 what=all zipf=0 reps=12
-//                                         senders=0 stages=0 reducers=0 chunk=0 verify=1 routed=0
-//   blocks, senders, stages, reducers and chunk take lists: every combination is timed (stages: 0 for the default;
-//   3 to 8 where rows are copied, 2 to 8 of combine; chunk: at most; what a combine used of these is printed)
-//
 // Times are of the whole operation with its exchange: median over replays of the slowest rank, microseconds. `graph`:
 // eight operations per captured graph, inputs and outputs rotated through more than twice the L2; `event`: single
 // calls.
@@ -20,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -27,6 +23,20 @@
 
 namespace railyard::device_tests {
 namespace {
+
+constexpr const char* kUsage =
+    "usage: cuda_kernels_bench [name=value ...]\n"
+    "\n"
+    "  tokens=4096 ranks=2 devices=2 blocks=16 what=all zipf=0 reps=12 verify=1 routed=0\n"
+    "  senders=0 stages=0 reducers=0 chunk=0\n"
+    "\n"
+    "what: bf16, fp8, quantise, combine or all. blocks, senders, stages, reducers and chunk take lists: every "
+    "combination\n"
+    "is timed (stages: 0 for the default; 3 to 8 where rows are copied, 2 to 8 of combine; chunk: at most; what a "
+    "combine\n"
+    "used of these is printed).\n";
+constexpr const char* kNames[] = {"tokens", "ranks",  "devices", "blocks", "what",     "zipf", "reps",
+                                  "verify", "routed", "senders", "stages", "reducers", "chunk"};
 
 constexpr int kOperationsPerGraph = 8;
 constexpr std::size_t kRotatedBytes = std::size_t{150} << 20;
@@ -412,7 +422,13 @@ class Bench {
 int run(const Arguments& arguments) {
   const auto found = arguments.find("what");
   std::vector<std::string> kinds{"bf16", "fp8", "quantise", "combine"};
-  if (found != arguments.end() && found->second != "all") kinds = {found->second};
+  if (found != arguments.end() && found->second != "all") {
+    if (std::find(kinds.begin(), kinds.end(), found->second) == kinds.end()) {
+      std::fprintf(stderr, "error: what is '%s'; it is bf16, fp8, quantise, combine or all\n", found->second.c_str());
+      return 2;
+    }
+    kinds = {found->second};
+  }
   for (const std::string& what : kinds) {
     Bench bench(arguments, what);
     if (!bench.verify()) return 1;
@@ -440,12 +456,19 @@ int main(int argc, char** argv) {
   railyard::device_tests::Arguments arguments;
   for (int i = 1; i < argc; ++i) {
     const std::string text = argv[i];
+    if (text == "--help" || text == "-h") {
+      std::fputs(railyard::device_tests::kUsage, stdout);
+      return 0;
+    }
     const std::size_t split = text.find('=');
-    if (split == std::string::npos) {
-      std::fprintf(stderr, "'%s' is not name=value\n", argv[i]);
+    const std::string name = text.substr(0, split);
+    const auto& names = railyard::device_tests::kNames;
+    if (split == std::string::npos || std::find(std::begin(names), std::end(names), name) == std::end(names)) {
+      std::fprintf(stderr, "error: '%s' is not name=value of a known name\n%s", argv[i],
+                   railyard::device_tests::kUsage);
       return 2;
     }
-    arguments[text.substr(0, split)] = text.substr(split + 1);
+    arguments[name] = text.substr(split + 1);
   }
   return railyard::device_tests::run(arguments);
 }
