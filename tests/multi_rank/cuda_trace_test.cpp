@@ -153,6 +153,16 @@ cudaGraphExec_t capture(Group& group, const PlainInput& input, const CombineBuff
   return replay;
 }
 
+/// Until all are done; 16 at most lie ahead of the stream. Ends the graph.
+void replay_and_destroy(cudaGraphExec_t replay, int times, Stream stream) {
+  for (int i = 0; i < times; ++i) {
+    check(cudaGraphLaunch(replay, native(stream)));
+    if (i % 16 == 15) check(cudaStreamSynchronize(native(stream)));
+  }
+  check(cudaStreamSynchronize(native(stream)));
+  check(cudaGraphExecDestroy(replay));
+}
+
 TEST_F(CudaTraced, EveryOperationIsThereAndEveryReplay) {
   constexpr int kEager = 3;
   constexpr int kReplays = 40;
@@ -166,15 +176,9 @@ TEST_F(CudaTraced, EveryOperationIsThereAndEveryReplay) {
                         for (int i = 0; i < kEager; ++i) round_trip(place, group, scenario_, plain, rank.device());
                         const PlainInput input(rank.device(), plain, rank.index());
                         const CombineBuffers combine(group, rank, plain, scenario_.options.hidden, stream);
-                        cudaGraphExec_t const replay = capture(group, input, combine, stream);
-                        for (int i = 0; i < kReplays; ++i) {
-                          check(cudaGraphLaunch(replay, native(stream)));
-                          if (i % 16 == 15) check(cudaStreamSynchronize(native(stream)));
-                        }
-                        check(cudaStreamSynchronize(native(stream)));
+                        replay_and_destroy(capture(group, input, combine, stream), kReplays, stream);
                         place.require(combine.out.download() == plain.expected.combined.front()[r],
                                       "combine differs from the reference");
-                        check(cudaGraphExecDestroy(replay));
                       }),
             "");
   const std::int64_t after = diagnostics::trace_clock();
@@ -314,13 +318,7 @@ TEST_F(CudaTraced, WhatWasOverwrittenIsCounted) {
                   Group group(rank, scenario_.options);
                   const PlainInput input(rank.device(), plain, rank.index());
                   const CombineBuffers combine(group, rank, plain, scenario_.options.hidden, stream);
-                  cudaGraphExec_t const replay = capture(group, input, combine, stream);
-                  for (int i = 0; i < kReplays; ++i) {
-                    check(cudaGraphLaunch(replay, native(stream)));
-                    if (i % 16 == 15) check(cudaStreamSynchronize(native(stream)));
-                  }
-                  check(cudaStreamSynchronize(native(stream)));
-                  check(cudaGraphExecDestroy(replay));
+                  replay_and_destroy(capture(group, input, combine, stream), kReplays, stream);
                 },
                 world),
             "");
