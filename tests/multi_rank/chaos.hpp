@@ -4,6 +4,8 @@
 
 #include "multi_rank/process_world.hpp"
 
+#include <railyard/error.hpp>
+
 #include <sys/types.h>
 
 #include <array>
@@ -12,6 +14,7 @@
 #include <csignal>
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
 namespace railyard::multi_rank {
@@ -46,6 +49,17 @@ struct FaultPlan {
   }
   /// Whether the rank is to be told, in time. The rendezvous has another process than the rank that ends it.
   [[nodiscard]] bool survives(int rank) const { return rank != victim || fault == Fault::no_rendezvous; }
+  /// Whether a survivor may be told this: by its deadline, by the rendezvous that a process has gone, or by another
+  /// survivor whose deadline has passed; where the rendezvous has gone, that.
+  [[nodiscard]] bool is_clear(const Error& error) const {
+    const std::string text = error.what();
+    const auto says = [&](const std::string& words) { return text.find(words) != text.npos; };
+    const bool is_over = error.code() == ErrorCode::aborted || error.code() == ErrorCode::suspended;
+    if (fault == Fault::no_rendezvous) return is_over && says(kNoRendezvous);
+    if (says("calls the group's ranks to recover") && !others_go_on()) return false;
+    const bool code = is_over || error.code() == ErrorCode::timeout || error.code() == ErrorCode::config_mismatch;
+    return code && says("rank " + std::to_string(victim));
+  }
 };
 
 /// When the fault happened, when the last survivor was told, and when it worked again, for all processes to see.

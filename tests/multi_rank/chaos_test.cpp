@@ -122,20 +122,6 @@ void commit(Fault fault, FaultTimes& shared) {
   }
 }
 
-/// What a survivor may be told: by the protocol's deadline, by the rendezvous that a process has gone, or by another
-/// survivor whose deadline has passed; where the rendezvous has gone, that.
-bool is_clear(const Error& error, const Case& chaos) {
-  const std::string text = error.what();
-  if (chaos.fault == Fault::no_rendezvous) {
-    const bool code = error.code() == ErrorCode::aborted || error.code() == ErrorCode::suspended;
-    return code && text.find(kNoRendezvous) != text.npos;
-  }
-  if (text.find("calls the group's ranks to recover") != text.npos && !chaos.others_go_on()) return false;
-  const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
-                    error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
-  return code && text.find("rank " + std::to_string(chaos.victim)) != std::string::npos;
-}
-
 GroupOptions options_of(const Case& chaos, const Scenario& scenario, const TestHooks& hooks, bool is_victim) {
   GroupOptions options = scenario.options;
   options.testing = &hooks;
@@ -219,7 +205,7 @@ void ChaosRank::check_told(const Error& error) const {
   if (!is_survivor()) return;
   const auto late = std::chrono::nanoseconds(FaultTimes::now_ns() - shared_.fault_ns.load());
   FaultTimes::raise_to(shared_.slowest_ns, late.count());
-  place_.require(is_clear(error, chaos_), std::string("unclear: ") + error.what());
+  place_.require(chaos_.is_clear(error), std::string("unclear: ") + error.what());
   place_.require(
       late < (chaos_.fault == Fault::stopped ? kDeadline + kSlack : kSlack),
       "told after " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(late).count()) + " ms");

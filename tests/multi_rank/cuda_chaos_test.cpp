@@ -159,21 +159,10 @@ void run_until_lost(Rank& rank, Group& group, const Case& chaos, const Scenario&
   place.require(!chaos.survives(rank.index()), "nothing was noticed");
 }
 
-/// What a survivor may be told: by its kernel's deadline, or by the rendezvous that a process has gone; where the
-/// rendezvous has gone, that.
-bool is_clear(const Error& error, const Case& chaos) {
-  const std::string text = error.what();
-  if (chaos.fault == Fault::no_rendezvous) return text.find(kNoRendezvous) != text.npos;
-  const bool code = error.code() == ErrorCode::timeout || error.code() == ErrorCode::aborted ||
-                    error.code() == ErrorCode::suspended || error.code() == ErrorCode::config_mismatch;
-  const bool is_called = chaos.others_go_on() && text.find("calls the group's ranks to recover") != text.npos;
-  return code && (is_called || text.find("rank " + std::to_string(chaos.victim)) != text.npos);
-}
-
 void check_survivor(const Error& error, const Case& chaos, Shared& shared, const Place& place) {
   const std::int64_t late = Shared::now_ns() - shared.fault_ns.load();
   Shared::raise_to(shared.slowest_ns, late);
-  place.require(is_clear(error, chaos), std::string("unclear: ") + error.what());
+  place.require(chaos.is_clear(error), std::string("unclear: ") + error.what());
   const auto limit = chaos.fault == Fault::stopped ? kDeadline + kSlack : kSlack;
   place.require(std::chrono::nanoseconds(late) < limit, "told after " + std::to_string(late / 1'000'000) + " ms");
   const cudaError_t context = cudaDeviceSynchronize();
