@@ -53,6 +53,11 @@ __device__ __forceinline__ void store_relaxed_device(std::uint64_t* address, std
   asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }
 
+/// Releases to this device alone.
+__device__ __forceinline__ void store_release_device(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
+}
+
 __device__ __forceinline__ void store_relaxed_system(std::uint64_t* address, std::uint64_t value) {
   asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(address), "l"(value) : "memory");
 }

@@ -15,7 +15,7 @@ namespace railyard::device {
 
 /// What all waits of one launch share.
 struct WaitScope {
-  std::uint32_t* failed;  // device memory; set once
+  WaitState* state;
   const HostControl* host_control;
   WaitReport* report;
   Operation operation;
@@ -31,7 +31,7 @@ struct WaitSite {
 
 /// Sets `failed`; the first caller of the group writes the report. The host reads `code` and then the rest.
 __device__ __noinline__ inline void record_failure(WaitScope scope, WaitSite site, ErrorCode code, std::uint64_t seen) {
-  if (exchange_relaxed_device(scope.failed, 1) != 0) return;
+  if (exchange_relaxed_device(&scope.state->failed, 1) != 0) return;
   WaitReport* const report = scope.report;
   report->operation = scope.operation;
   report->stage = site.stage;
@@ -61,9 +61,30 @@ __device__ __noinline__ inline void record_missing(WaitScope scope, WaitSite sit
   store_relaxed_system(missing_word(scope, site.peer), static_cast<std::uint32_t>(site.stage));
 }
 
-/// The peer has come to a wait that was late. If other threads still miss it, one of them says so again.
+/// The same, unless it has been said.
+__device__ __forceinline__ void tell_missing(WaitScope scope, WaitSite site, std::uint64_t seen) {
+  std::uint32_t* const told = &scope.state->told[site.peer];
+  if (load_relaxed_device(told) == 0 && exchange_relaxed_device(told, 1) == 0) record_missing(scope, site, seen);
+}
+
+/// The peer has come to a wait that was late. If other threads still miss it, one of them says so again: what it then
+/// writes comes after this word, by the fences here and in record_missing.
 __device__ __noinline__ inline void forget_missing(WaitScope scope, int peer) {
   store_relaxed_system(missing_word(scope, peer), 0U);
+  fence_acquire_release_system();
+  store_relaxed_device(&scope.state->told[peer], 0U);
+}
+
+/// Reads HostControl for all waits of the group, if it is time.
+__device__ __forceinline__ void look_at_host(WaitScope scope, std::uint64_t now_ns) {
+  WaitState& state = *scope.state;
+  const std::uint64_t due_ns = load_relaxed_device(&state.next_look_ns);
+  if (now_ns < due_ns) return;
+  if (compare_exchange_relaxed_device(&state.next_look_ns, due_ns, now_ns + kLookAtHostEveryNs) != due_ns) return;
+  store_relaxed_device(&state.timeout_ns, load_relaxed_system(&scope.host_control->timeout_ns));
+  store_relaxed_device(&state.warn_ns, load_relaxed_system(&scope.host_control->warn_ns));
+  store_relaxed_device(&state.abort, load_relaxed_system(&scope.host_control->abort));
+  store_release_device(&state.looked_ns, now_ns);
 }
 
 /// What is to become of a wait whose peer has not come.
@@ -74,27 +95,33 @@ enum class WaitVerdict : std::uint32_t {
   looks_once,  // the group has failed elsewhere: the peer may have come since
 };
 
-/// `start_ns` is when the wait began, or a little later.
+/// `start_ns` is when the wait began, or a little later. What the host said before then may be of another epoch of the
+/// group: the wait goes on until somebody looks again.
 __device__ __noinline__ inline WaitVerdict judge(WaitScope scope, WaitSite site, std::uint64_t seen,
                                                  std::uint64_t start_ns) {
-  if (load_relaxed_device(scope.failed) != 0) return WaitVerdict::looks_once;
-  const std::uint64_t timeout = load_relaxed_system(&scope.host_control->timeout_ns);
-  const std::uint64_t warn = load_relaxed_system(&scope.host_control->warn_ns);
-  const bool aborted = load_relaxed_system(&scope.host_control->abort) != 0;
-  const std::uint64_t waited = global_time_ns() - start_ns;
+  const WaitState& state = *scope.state;
+  if (load_relaxed_device(&state.failed) != 0) return WaitVerdict::looks_once;
+  const std::uint64_t now = global_time_ns();
+  look_at_host(scope, now);
+  if (load_acquire_device(&state.looked_ns) < start_ns) return WaitVerdict::goes_on;
+  const std::uint64_t timeout = load_relaxed_device(&state.timeout_ns);
+  const std::uint64_t warn = load_relaxed_device(&state.warn_ns);
+  const bool aborted = load_relaxed_device(&state.abort) != 0;
+  const std::uint64_t waited = now - start_ns;
   if (aborted || (timeout != 0 && waited > timeout)) {
     record_failure(scope, site, aborted ? ErrorCode::aborted : ErrorCode::timeout, seen);
     return WaitVerdict::gives_up;
   }
   if (warn == 0 || waited <= warn) return WaitVerdict::goes_on;
-  if (load_relaxed_system(missing_word(scope, site.peer)) == 0) record_missing(scope, site, seen);
+  tell_missing(scope, site, seen);
   return WaitVerdict::is_late;
 }
 
 /// Spins until `probe(seen)` is true (it loads with acquire and leaves what it saw), or the wait is to end without its
-/// peer: false. The first polls look at nothing else: reading the clock, and host memory, takes longer than a peer that
-/// is on time. `waited`: how long it took or the wait lasted, in cycles of the SM, whose reading costs nothing; 0 if
-/// the first look found it. The wait that ends those of its group takes no last look: its operation must fail.
+/// peer: false. The first polls look at nothing else: reading the clock, and what the host says, takes longer than a
+/// peer that is on time. `waited`: how long it took or the wait lasted, in cycles of the SM, whose reading costs
+/// nothing; 0 if the first look found it. The wait that ends those of its group takes no last look: its operation must
+/// fail.
 template <class Probe>
 __device__ __forceinline__ bool wait_until(const WaitScope& scope, const WaitSite& site, float& waited, Probe probe) {
   constexpr int kEagerPolls = 64;

@@ -9,7 +9,8 @@ namespace railyard::device {
 enum class Operation : std::uint32_t { none, route, dispatch, routed_dispatch, combine };
 enum class Stage : std::uint32_t { none, exchange, arrival, readers };
 
-/// Pinned host memory that the device reads while it waits; the host may write it at any time.
+/// Pinned host memory that the device reads while it waits (one thread for all: WaitState); the host may write it at
+/// any time.
 struct HostControl {
   std::uint64_t timeout_ns = 0;  // of every wait, from the moment it began; 0: no limit
   std::uint64_t warn_ns = 0;     // after which a wait says whom it misses; 0: never
@@ -44,5 +45,19 @@ struct WaitReport {
   std::uint32_t refused = 0;       // 1: a launch found the failure, its own blocks' perhaps, and ended at once
   MissingPeer missing[kMaxPeers];  // [rank]; this one too, where its blocks wait for each other
 };
+
+/// Device memory of one rank, zeros before a group's first operation: what the group's waits share. Thousands of
+/// threads may wait, and what they read of the host's memory holds up the copies and launches of this GPU: one of them
+/// reads HostControl for all, every kLookAtHostEveryNs.
+struct alignas(128) WaitState {
+  std::uint32_t failed = 0;         // set once; later launches of the group end at once
+  std::uint32_t abort = 0;          // HostControl as it was,
+  std::uint64_t timeout_ns = 0;     //
+  std::uint64_t warn_ns = 0;        //
+  std::uint64_t looked_ns = 0;      // at this time of the device's clock; written last
+  std::uint64_t next_look_ns = 0;   // whoever moves it on reads HostControl
+  std::uint32_t told[kMaxPeers]{};  // [rank] 1: WaitReport::missing says that it is missing
+};
+inline constexpr std::uint64_t kLookAtHostEveryNs = 100'000;
 
 }  // namespace railyard::device

@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) combine_kernel(const __grid_c
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::combine)];
   const int num_tokens = min(p.call.route.sizes[0], p.call.route.max_tokens);
   const CombineBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, num_tokens * p.plan.num_chunks};
-  bool ends = device::load_relaxed_device(&group_state.failed) != 0;
+  bool ends = device::load_relaxed_device(&group_state.wait_state.failed) != 0;
   if (begins_operation()) ends |= !begin_operation(block.waits(), p.call.group, state);
   // One answer for the block: rows of a warp that left would be missing. Nothing of the route has been used: where its
   // dispatch failed, nobody has written it.

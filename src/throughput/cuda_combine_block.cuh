@@ -49,7 +49,7 @@ struct CombineBlock {
 
   [[nodiscard]] __device__ const CudaGroup& group() const { return p.call.group; }
   [[nodiscard]] __device__ device::WaitScope waits() const {
-    return {&group().state->failed, group().host_control, group().report, CudaOperation::combine, epoch};
+    return {&group().state->wait_state, group().host_control, group().report, CudaOperation::combine, epoch};
   }
   [[nodiscard]] __device__ std::uint64_t* readers_done(int owner, int reader) const {
     return at<std::uint64_t>(group().heaps[owner],

@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kCudaThreads, 1) dispatch_kernel(const __grid_
   const WarpRole role = role_of(p.plan, warp_index());
   CudaGroupState& group_state = *p.call.group.state;
   CudaKindState& state = group_state.kinds[static_cast<int>(CudaKind::dispatch)];
-  bool ends = device::load_relaxed_device(&group_state.failed) != 0;
+  bool ends = device::load_relaxed_device(&group_state.wait_state.failed) != 0;
   const DispatchBlock block{p, shared_bytes, state, state.epoch + 1, state.slot, tokens_of(p.call)};
   if (p.plan.is_brief && role == WarpRole::metadata) prefetch_inputs(p.call, p.plan);
   if (begins_operation()) ends |= !begin_operation(block.waits(), p.call.group, state);

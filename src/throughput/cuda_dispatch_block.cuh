@@ -37,7 +37,7 @@ struct DispatchBlock {
   [[nodiscard]] __device__ bool sends_rows() const { return p.plan.num_senders > 0; }
   [[nodiscard]] __device__ device::WaitScope waits() const {
     const CudaGroup& group = p.call.group;
-    return {&group.state->failed, group.host_control, group.report, p.call.operation, epoch};
+    return {&group.state->wait_state, group.host_control, group.report, p.call.operation, epoch};
   }
 
   /// The mailbox that `source` writes at `owner` for this operation.

@@ -21,10 +21,10 @@ struct alignas(128) CudaKindState {
   alignas(128) std::uint32_t tickets[2] = {};
 };
 
-/// Device memory, one per group and rank. `failed` stays set: later launches of the group end at once.
+/// Device memory, one per group and rank.
 struct CudaGroupState {
   CudaKindState kinds[kCudaNumKinds];
-  alignas(128) std::uint32_t failed = 0;
+  device::WaitState wait_state;
   alignas(128) std::uint64_t num_traced = 0;  // operations whose record was begun
   CudaWaitTable waits;
 

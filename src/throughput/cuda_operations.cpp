@@ -152,7 +152,7 @@ CudaOperations::CudaOperations(const CudaOperationsOptions& options,
 CudaOperations::Finished CudaOperations::close() {
   CudaGroupState state;
   on_own_stream("closing a group's memory", [&](cudaStream_t stream) {
-    require_cuda(cudaMemsetAsync(&group_.state->failed, 0xFF, sizeof(state.failed), stream),
+    require_cuda(cudaMemsetAsync(&group_.state->wait_state.failed, 0xFF, sizeof(state.wait_state.failed), stream),
                  "closing a group's memory");
     require_cuda(cudaMemcpyAsync(&state, group_.state, sizeof(state), cudaMemcpyDeviceToHost, stream),
                  "closing a group's memory");
