@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "diagnostics/log.hpp"
 
-#include <spdlog/logger.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include "diagnostics/format.hpp"
+#include "diagnostics/unblocked_write.hpp"
 
+#include <spdlog/logger.h>
+#include <spdlog/sinks/base_sink.h>
+
+#include <unistd.h>
+
+#include <mutex>
+#include <string_view>
 #include <utility>
 
 namespace railyard::diagnostics {
@@ -25,11 +32,28 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   return spdlog::level::off;
 }
 
+/// Who logs may be waiting for a peer with a deadline: lines that nobody reads are dropped and counted.
+class StderrSink final : public spdlog::sinks::base_sink<std::mutex> {
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (dropped_ > 0 && write(format("railyard: {} lines were dropped: nobody read stderr\n", dropped_))) dropped_ = 0;
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    if (dropped_ > 0 || !write({line.data(), line.size()})) ++dropped_;
+  }
+  void flush_() override {}
+
+ private:
+  static bool write(std::string_view text) { return write_unless_blocked(STDERR_FILENO, text); }
+
+  long dropped_ = 0;
+};
+
 }  // namespace
 
 Log::Log(LogLevel level, LogCallback callback) : level_(level), callback_(std::move(callback)) {
   if (callback_) return;
-  stderr_ = std::make_shared<spdlog::logger>("railyard", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  stderr_ = std::make_shared<spdlog::logger>("railyard", std::make_shared<StderrSink>());
   stderr_->set_pattern("%Y-%m-%d %H:%M:%S.%f [%n] [%l] %v");
   stderr_->set_level(to_spdlog(level));
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One world's log: to the caller's callback, or to stderr.
+// One world's log: to the caller's callback, or to stderr as far as somebody reads that.
 #pragma once
 
 #include <railyard/log.hpp>

@@ -6,11 +6,11 @@
 #include "diagnostics/environment.hpp"
 #include "diagnostics/format.hpp"
 #include "diagnostics/log.hpp"
+#include "diagnostics/unblocked_write.hpp"
 
 #include <CLI/CLI.hpp>
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -52,10 +52,8 @@ void keep_streams_harmless() {
 
 /// One line on stderr, if that does not have to wait for a reader.
 void write_line(LogLevel level, std::string_view line) {
-  pollfd stream{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-  if (::poll(&stream, 1, 0) != 1 || (stream.revents & POLLOUT) == 0) return;
   const std::string text = diagnostics::format("{}: {}\n", level == LogLevel::info ? "info" : "warning", line);
-  static_cast<void>(::write(STDERR_FILENO, text.data(), text.size()));
+  static_cast<void>(diagnostics::write_unless_blocked(STDERR_FILENO, text));
 }
 
 void raise_descriptor_limit(int ranks) {
