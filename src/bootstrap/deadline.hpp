@@ -22,6 +22,14 @@ inline constexpr std::chrono::nanoseconds kLongestTimeout = std::chrono::hours(2
   return static_cast<int>(std::clamp<std::chrono::milliseconds::rep>(left.count(), 0, 60'000));
 }
 
+/// How long before its end a wait for others asks whether who passes messages on lives, so that it ends in time if not;
+/// 0 where that is too short for a busy machine to answer.
+[[nodiscard]] inline std::chrono::nanoseconds ping_ahead(std::chrono::nanoseconds timeout) {
+  using namespace std::chrono_literals;
+  const auto ahead = std::min<std::chrono::nanoseconds>(1s, timeout / 2);
+  return ahead < 250ms ? 0ns : ahead;
+}
+
 [[nodiscard]] inline long long in_milliseconds(std::chrono::nanoseconds time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
 }

@@ -28,7 +28,10 @@
 namespace railyard::bootstrap {
 namespace {
 
-// For the answer to a part that is taken back. Also after a cancel: an assembly may have closed with this rank.
+using namespace std::chrono_literals;
+
+// For the answer to a part that is taken back, from who has just shown that it lives. Also after a cancel: an assembly
+// may have closed with this rank.
 constexpr auto kAnswerTimeout = std::chrono::seconds(1);
 constexpr std::size_t kSlowBytesPerSecond = std::size_t{64} << 20;
 constexpr auto kFarewellTimeout = std::chrono::seconds(1);
@@ -117,9 +120,12 @@ class TcpBootstrap final : public Bootstrap {
     reply_.reset();
     send(MessageKind::contribute, contribution(mine, bytes, purpose));
     const auto answered = [this] { return reply_.has_value() || flag_->raised() || left_ >= 0; };
-    if (!changed_.wait_until(lock, deadline, answered)) {
+    const std::chrono::nanoseconds patience = answer_timeout(bytes * static_cast<std::size_t>(size_));
+    const bool is_slow = patience > kAnswerTimeout;  // an answer to a ping may stand behind blocks
+    const HostState host = wait(lock, deadline, is_slow ? 0ns : ping_ahead(timeout), answered);
+    if (!answered()) {
       send(MessageKind::withdraw, {});
-      if (!changed_.wait_for(lock, answer_timeout(bytes * static_cast<std::size_t>(size_)), answered)) {
+      if (host == HostState::silent || !changed_.wait_for(lock, patience, answered)) {
         lock.unlock();
         lose_host("it does not answer");
         if (!external_) throw_timeout(purpose, "0", timeout);
@@ -149,9 +155,10 @@ class TcpBootstrap final : public Bootstrap {
     std::optional<AssemblyAnswer>& place = assembled_[request.key];
     const auto answered = [&] { return place.has_value() || survivor_flag_->raised() || host_has_left(); };
     send(MessageKind::attend, encode(request));
-    if (!changed_.wait_until(lock, deadline, [&] { return answered() || cancel.raised(); }) || !answered()) {
+    const HostState host = wait(lock, deadline, ping_ahead(timeout), [&] { return answered() || cancel.raised(); });
+    if (!answered()) {
       send(MessageKind::stop, request.key, cancel.raised() ? 0 : 1);
-      if (!changed_.wait_for(lock, kAnswerTimeout, answered)) {
+      if (host == HostState::silent || !changed_.wait_for(lock, kAnswerTimeout, answered)) {
         lock.unlock();
         lose_host("it does not answer");
         lock.lock();
@@ -189,6 +196,19 @@ class TcpBootstrap final : public Bootstrap {
     payload += purpose;
     if (bytes > 0) payload.append(static_cast<const char*>(mine), bytes);
     return payload;
+  }
+
+  enum class HostState : std::uint8_t { alive, silent };
+
+  // With the mutex held. Until `done()` or the deadline; `ahead` of that it asks whether who passes messages on lives.
+  template <typename Done>
+  HostState wait(std::unique_lock<std::mutex>& lock, Clock::time_point deadline, std::chrono::nanoseconds ahead,
+                 Done done) {
+    if (changed_.wait_until(lock, deadline - ahead, done) || ahead == 0ns) return HostState::alive;
+    const std::uint64_t ping = ++pings_;
+    send(MessageKind::ping, {}, ping);
+    if (changed_.wait_until(lock, deadline, done)) return HostState::alive;
+    return answered_ping_ >= ping ? HostState::alive : HostState::silent;
   }
 
   // With the mutex held.
@@ -305,6 +325,9 @@ class TcpBootstrap final : public Bootstrap {
       case MessageKind::withdrawn:
         if (message.header.sequence == sequence_) reply_ = std::move(message);
         return true;
+      case MessageKind::ping:
+        answered_ping_ = std::max(answered_ping_, message.header.sequence);
+        return true;
       case MessageKind::assembled:
         if (std::optional<AssemblyAnswer> answer = decode_answer(message.text())) {
           const auto place = assembled_.find(answer->key);
@@ -337,7 +360,9 @@ class TcpBootstrap final : public Bootstrap {
   std::map<std::string, std::optional<AssemblyAnswer>> assembled_;  // by key, of those who wait
   CallFlags calls_;
   std::uint64_t sequence_ = 0;  // of completed collectives
-  int left_ = -1;               // a rank that has left
+  std::uint64_t pings_ = 0;
+  std::uint64_t answered_ping_ = 0;  // the latest
+  int left_ = -1;                    // a rank that has left
   bool leaving_ = false;
 
   std::thread thread_;
@@ -362,14 +387,15 @@ void validate(const TcpRendezvous& rendezvous) {
 std::shared_ptr<Bootstrap> make_tcp_bootstrap(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout,
                                               std::shared_ptr<diagnostics::Log> log, FileDescriptor listener) {
   validate(rendezvous);
+  const Clock::time_point deadline = deadline_after(timeout);
   if (rendezvous.rank != 0 || rendezvous.external) {
-    return std::make_shared<TcpBootstrap>(rendezvous, HubThread(), join_world(rendezvous, timeout));
+    return std::make_shared<TcpBootstrap>(rendezvous, HubThread(), join_world(rendezvous, timeout, deadline));
   }
-  if (!listener.valid()) listener = listen_at(rendezvous.address, rendezvous.port, deadline_after(timeout));
+  if (!listener.valid()) listener = listen_at(rendezvous.address, rendezvous.port, deadline);
   auto [hub_end, own_end] = make_socket_pair();
   HubThread hub(std::make_unique<TcpHub>(rendezvous.size, rendezvous.secret, std::move(log), std::move(listener),
                                          std::move(hub_end)));
-  Connection connection = join_world(rendezvous, timeout, std::move(own_end));
+  Connection connection = join_world(rendezvous, timeout, deadline, std::move(own_end));
   return std::make_shared<TcpBootstrap>(rendezvous, std::move(hub), std::move(connection));
 }
 

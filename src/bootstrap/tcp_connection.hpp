@@ -15,7 +15,7 @@
 namespace railyard::bootstrap {
 
 inline constexpr std::uint32_t kWireMagic = 0x31425952;  // "RYB1"
-inline constexpr std::uint16_t kWireVersion = 3;
+inline constexpr std::uint16_t kWireVersion = 4;
 inline constexpr std::size_t kMaxBlockBytes = std::size_t{64} << 20;  // what a rank may bring to one collective
 inline constexpr std::uint64_t kHelloSequence = ~std::uint64_t{0};    // of no collective
 inline constexpr std::size_t kMaxTextBytes = std::size_t{64} << 10;   // longer purposes and reasons are cut
@@ -39,6 +39,7 @@ enum class MessageKind : std::uint16_t {
   stop,    // rank -> hub: text: the assembly's key. `sequence` is 1: its deadline has passed; 0: it gives up
   assembled,  // hub -> rank: the assembly's answer, one for each `attend`
   called,     // hub -> rank: a rank has come to a majority assembly: an AssemblyCall
+  ping,       // rank -> hub, and back with its sequence: whether the hub lives
 };
 
 /// Stands before every payload, little-endian. Its layout and magic are the same in every version.

@@ -177,6 +177,8 @@ void TcpHub::handle(Peer& peer, Message& message) {
       return pass_on_assemblies();
     case MessageKind::abort:
       return end(peer.rank, message.text());
+    case MessageKind::ping:
+      return answer_ping(peer, message.header.sequence);
     case MessageKind::leave:
       peer.left = true;
       return close(peer);
@@ -322,6 +324,12 @@ void TcpHub::pass_on_assemblies() {
     Peer* const to = ranks_[static_cast<std::size_t>(rank)];
     if (to != nullptr) to->connection.queue(make_packet(header(MessageKind::called, call.by), encode(call)));
   }
+}
+
+void TcpHub::answer_ping(Peer& peer, std::uint64_t sequence) {
+  MessageHeader answer = header(MessageKind::ping);
+  answer.sequence = sequence;
+  peer.connection.queue(make_packet(answer));
 }
 
 void TcpHub::take_hello_back(Peer& peer) {

@@ -71,6 +71,7 @@ class TcpHub {
   void withdraw(Peer& peer, std::uint64_t sequence);
   void attend(Peer& peer, const Message& message);
   void pass_on_assemblies();
+  void answer_ping(Peer& peer, std::uint64_t sequence);
   void take_hello_back(Peer& peer);
   void put_off(Peer& peer);
   void complete();

@@ -27,8 +27,8 @@ constexpr std::size_t kMaxAnswerBytes = std::size_t{1} << 20;
 
 class Joining {
  public:
-  Joining(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout)
-      : rendezvous_(rendezvous), timeout_(timeout), deadline_(deadline_after(timeout)) {}
+  Joining(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout, Clock::time_point deadline)
+      : rendezvous_(rendezvous), timeout_(timeout), deadline_(deadline) {}
 
   Connection through_network() {
     std::string failure = "no attempt was made";
@@ -55,12 +55,14 @@ class Joining {
     Connection connection(std::move(socket), kMaxAnswerBytes);
     connection.queue(make_packet(header(MessageKind::hello), rendezvous_.secret));
     Message answer;
-    switch (exchange(connection, answer, deadline_)) {
+    bool lives = true;
+    switch (exchange_until_deadline(connection, answer, lives)) {
       case Outcome::closed:
         return std::nullopt;
       case Outcome::answered:
         break;
       case Outcome::late:
+        if (!lives) throw_no_host("it does not answer");
         // If it crosses the welcome, it is of no collective there, and this rank is in.
         MessageHeader withdraw = header(MessageKind::withdraw);
         withdraw.sequence = kHelloSequence;
@@ -100,8 +102,19 @@ class Joining {
  private:
   enum class Outcome : std::uint8_t { answered, closed, late };
 
-  // Sends what is queued and waits for one message.
-  Outcome exchange(Connection& connection, Message& answer, Clock::time_point deadline) const {
+  // Asks in time whether the other side lives.
+  Outcome exchange_until_deadline(Connection& connection, Message& answer, bool& lives) {
+    const std::chrono::nanoseconds ahead = ping_ahead(timeout_);
+    const Outcome early = exchange(connection, answer, deadline_ - ahead);
+    if (early != Outcome::late || ahead == std::chrono::nanoseconds(0)) return early;
+    connection.queue(make_packet(header(MessageKind::ping)));
+    const Outcome outcome = exchange(connection, answer, deadline_);
+    lives = has_answered_ping_;
+    return outcome;
+  }
+
+  // Sends what is queued and waits for one message that is no answer to a ping.
+  Outcome exchange(Connection& connection, Message& answer, Clock::time_point deadline) {
     while (true) {
       const short wanted = connection.has_output() ? POLLIN | POLLOUT : POLLIN;
       pollfd event{.fd = connection.descriptor(), .events = wanted, .revents = 0};
@@ -113,7 +126,12 @@ class Joining {
       // A refusal may have come before what is sent here fails.
       const bool sent = connection.write_some();
       const bool open = (event.revents & (POLLIN | POLLHUP | POLLERR)) == 0 || connection.read_some();
-      switch (connection.next(answer)) {
+      Connection::Next next = connection.next(answer);
+      while (next == Connection::Next::message && answer.kind() == MessageKind::ping) {
+        has_answered_ping_ = true;
+        next = connection.next(answer);
+      }
+      switch (next) {
         case Connection::Next::message:
           return Outcome::answered;
         case Connection::Next::malformed:
@@ -153,16 +171,18 @@ class Joining {
   const std::chrono::nanoseconds timeout_;
   const Clock::time_point deadline_;
   std::string gave_up_;  // whom rank 0 missed when it ended an attempt
+  bool has_answered_ping_ = false;
 };
 
 }  // namespace
 
-Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout) {
-  return Joining(rendezvous, timeout).through_network();
+Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout, Clock::time_point deadline) {
+  return Joining(rendezvous, timeout, deadline).through_network();
 }
 
-Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout, FileDescriptor own_end) {
-  std::optional<Connection> joined = Joining(rendezvous, timeout).through(std::move(own_end));
+Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout, Clock::time_point deadline,
+                      FileDescriptor own_end) {
+  std::optional<Connection> joined = Joining(rendezvous, timeout, deadline).through(std::move(own_end));
   if (!joined) throw Error(ErrorCode::out_of_memory, "rank 0's rendezvous ended: its thread ran out of memory");
   return std::move(*joined);
 }

@@ -10,12 +10,13 @@
 
 namespace railyard::bootstrap {
 
-/// Connects to rank 0, or the external rendezvous, presents this rank, and waits for everyone. Errors as
-/// `make_tcp_bootstrap`.
-[[nodiscard]] Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout);
+/// Connects to rank 0, or the external rendezvous, presents this rank, and waits for everyone until the deadline, which
+/// is the end of `timeout`. Errors as `make_tcp_bootstrap`.
+[[nodiscard]] Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout,
+                                    Clock::time_point deadline);
 
 /// The same for rank 0, whose connection exists.
 [[nodiscard]] Connection join_world(const TcpRendezvous& rendezvous, std::chrono::nanoseconds timeout,
-                                    FileDescriptor own_end);
+                                    Clock::time_point deadline, FileDescriptor own_end);
 
 }  // namespace railyard::bootstrap

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bootstrap/tcp_socket.hpp"
 
+#include "bootstrap/background_thread.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
@@ -15,6 +16,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
+#include <future>
 #include <memory>
 #include <system_error>
 #include <thread>
@@ -31,15 +34,40 @@ using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
 
 std::string text_of(int error) { return std::generic_category().message(error); }
 
-Addresses resolve(const std::string& address, std::uint16_t port, int flags, std::string& failure) {
+struct Resolved {
+  Addresses addresses{nullptr, &::freeaddrinfo};
+  std::string failure;
+};
+
+Resolved resolve_here(const std::string& address, std::uint16_t port, int flags) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags | AI_NUMERICSERV;
   addrinfo* found = nullptr;
   const int error = ::getaddrinfo(address.empty() ? nullptr : address.c_str(), diagnostics::format("{}", port).c_str(),
                                   &hints, &found);
-  if (error != 0) failure = error == EAI_SYSTEM ? text_of(errno) : ::gai_strerror(error);
-  return {error == 0 ? found : nullptr, &::freeaddrinfo};
+  if (error != 0) return {.failure = error == EAI_SYSTEM ? text_of(errno) : ::gai_strerror(error)};
+  return {.addresses = {found, &::freeaddrinfo}, .failure = {}};
+}
+
+// A name server that is silent takes longer than deadlines are, and cannot be interrupted: a thread asks it, and is
+// left behind if it comes too late.
+Resolved resolve(const std::string& address, std::uint16_t port, Clock::time_point deadline) {
+  if (Resolved number = resolve_here(address, port, AI_NUMERICHOST); number.addresses) return number;
+  std::promise<Resolved> promise;
+  std::future<Resolved> answer = promise.get_future();
+  start_background_thread(
+      [address, port, given = std::move(promise)]() mutable {
+        try {
+          given.set_value(resolve_here(address, port, 0));
+        } catch (...) {
+          given.set_exception(std::current_exception());
+        }
+      },
+      "the name of a host")
+      .detach();
+  if (answer.wait_until(deadline) == std::future_status::ready) return answer.get();
+  return {.failure = "the name server does not answer"};
 }
 
 void set_option(int socket, int level, int option, int value) {
@@ -70,9 +98,8 @@ bool is_loopback(const sockaddr* address) {
 
 // The machine's own name does not, whatever it resolves to here: Debian gives it 127.0.1.1.
 bool means_this_machine_alone(const std::string& address) {
-  std::string failure;
-  const Addresses number = resolve(address, 0, AI_NUMERICHOST, failure);
-  return address == "localhost" || (number && is_loopback(number->ai_addr));
+  const Resolved number = resolve_here(address, 0, AI_NUMERICHOST);
+  return address == "localhost" || (number.addresses && is_loopback(number.addresses->ai_addr));
 }
 
 // A connection attempt to a free port of this machine may be given that port itself and meet itself.
@@ -120,9 +147,12 @@ int try_connect(int socket, const addrinfo& to, Clock::time_point deadline) {
 }  // namespace
 
 FileDescriptor listen_at(const std::string& address, std::uint16_t port, Clock::time_point deadline) {
-  std::string failure;
-  Addresses addresses = resolve(address, port, 0, failure);
-  if (addresses && !means_this_machine_alone(address)) addresses = resolve("", port, AI_PASSIVE, failure);
+  auto [addresses, failure] = resolve(address, port, deadline);
+  if (addresses && !means_this_machine_alone(address)) {
+    Resolved all = resolve_here("", port, AI_PASSIVE);
+    addresses = std::move(all.addresses);
+    failure = std::move(all.failure);
+  }
   int error = 0;
   const Clock::time_point end = std::min(deadline, Clock::now() + kPortRetry);
   while (addresses) {
@@ -153,8 +183,9 @@ std::uint16_t port_of(int listener) {
 
 FileDescriptor connect_to(const std::string& address, std::uint16_t port, Clock::time_point deadline,
                           std::string& failure) {
-  const Addresses addresses = resolve(address, port, 0, failure);
-  for (const addrinfo* to = addresses.get(); to != nullptr; to = to->ai_next) {
+  Resolved resolved = resolve(address, port, deadline);
+  failure = std::move(resolved.failure);
+  for (const addrinfo* to = resolved.addresses.get(); to != nullptr; to = to->ai_next) {
     FileDescriptor socket = open_socket(to->ai_family);
     const int error =
         socket.valid() ? try_connect(socket.get(), *to, std::min(deadline, Clock::now() + kConnectTimeout)) : errno;

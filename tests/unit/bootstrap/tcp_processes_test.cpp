@@ -115,9 +115,9 @@ TEST(TcpProcesses, RankZeroMayStopOnceItHasGathered) {
   EXPECT_EQ(wait_for_process(children.front()), -SIGKILL);
 }
 
-// Nobody answers then that what a rank takes back is taken back.
-TEST(TcpProcesses, ACallThatRankZeroStopsInEndsSoonAfterItsDeadline) {
-  constexpr auto kDeadline = 300ms;
+// Nobody answers then that what a rank takes back is taken back: only short deadlines, and who is called off, wait for
+// that.
+void stop_rank_zero_in_a_call(std::chrono::milliseconds deadline, std::chrono::milliseconds late) {
   const ReservedPort port;
   std::vector<pid_t> children;
   for (int rank = 0; rank < 4; ++rank) {
@@ -128,19 +128,20 @@ TEST(TcpProcesses, ACallThatRankZeroStopsInEndsSoonAfterItsDeadline) {
       std::this_thread::sleep_for(100ms);
       AbortFlag cancel;
       std::thread canceller([&] {
-        std::this_thread::sleep_for(kDeadline);
+        std::this_thread::sleep_for(deadline);
         if (rank == 3) cancel.raise("enough");
       });
       const auto begin = std::chrono::steady_clock::now();
       const auto call = [&] {
-        if (rank == 1) return self->all_gather(nullptr, nullptr, 0, "pending", kDeadline);
+        if (rank == 1) return self->all_gather(nullptr, nullptr, 0, "pending", deadline);
         static_cast<void>(self->assemble(
             {.purpose = "recover", .key = "1", .members = {0, 1, 2, 3}, .quorum = Quorum::majority, .block = {}},
-            rank == 2 ? std::chrono::nanoseconds(kDeadline) : 50s, cancel));
+            rank == 2 ? std::chrono::nanoseconds(deadline) : 50s, cancel));
       };
-      int wrong = compare(error_of(call), rank == 1 ? "RY-TIMEOUT: pending: ranks 0 did not arrive within 300 ms"
+      const std::string within = std::to_string(deadline.count()) + " ms";
+      int wrong = compare(error_of(call), rank == 1 ? "RY-TIMEOUT: pending: ranks 0 did not arrive within " + within
                                                     : "RY-ABORTED: recover: rank 0: it does not answer");
-      if (std::chrono::steady_clock::now() - begin > kDeadline + 1500ms) wrong += 2;
+      if (std::chrono::steady_clock::now() - begin > deadline + (rank == 3 ? 1500ms : late)) wrong += 2;
       canceller.join();
       return wrong;
     }));
@@ -150,6 +151,29 @@ TEST(TcpProcesses, ACallThatRankZeroStopsInEndsSoonAfterItsDeadline) {
   }
   ::kill(children.front(), SIGKILL);
   EXPECT_EQ(wait_for_process(children.front()), -SIGKILL);
+}
+
+TEST(TcpProcesses, ACallThatRankZeroStopsInEndsSoonAfterAShortDeadline) { stop_rank_zero_in_a_call(300ms, 1500ms); }
+TEST(TcpProcesses, ACallThatRankZeroStopsInEndsAtItsDeadline) { stop_rank_zero_in_a_call(2s, 500ms); }
+
+TEST(TcpProcesses, AJoinThatRankZeroStopsInEndsAtItsDeadline) {
+  const ReservedPort port;
+  const pid_t zero = start_process([&] {
+    static_cast<void>(make_tcp_bootstrap(port.rendezvous(0, 3), 30s));
+    return 1;
+  });
+  const pid_t one = start_process([&] {
+    const auto begin = std::chrono::steady_clock::now();
+    const int wrong = compare(error_of([&] { static_cast<void>(make_tcp_bootstrap(port.rendezvous(1, 3), 2s)); }),
+                              "RY-TIMEOUT: rendezvous of rank 1 at 127.0.0.1 port " + std::to_string(port.number()) +
+                                  ": ranks 0 did not arrive within 2000 ms: it does not answer");
+    return std::chrono::steady_clock::now() - begin > 2500ms ? wrong + 2 : wrong;
+  });
+  std::this_thread::sleep_for(500ms);
+  ::kill(zero, SIGSTOP);
+  EXPECT_EQ(wait_for_process(one), 0);
+  ::kill(zero, SIGKILL);
+  EXPECT_EQ(wait_for_process(zero), -SIGKILL);
 }
 
 TEST(TcpProcesses, ARankKilledWhileJoiningMayBeReplaced) {

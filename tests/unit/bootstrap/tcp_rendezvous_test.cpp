@@ -266,7 +266,8 @@ TEST(TcpRendezvous, ATimeoutSaysWhoWasRefusedBeforeRankZeroSpoke) {
   std::thread thread([&] { hub.run(); });
   EXPECT_NE(talk(port, hello({.world_size = 3, .rank = 1})).find("is of a world of 3 ranks"), std::string::npos);
   const TcpRendezvous zero{.rank = 0, .size = 2, .address = "127.0.0.1", .port = port};
-  const std::string text = error_of([&] { static_cast<void>(join_world(zero, 50ms, std::move(ends.second))); });
+  const std::string text =
+      error_of([&] { static_cast<void>(join_world(zero, 50ms, Clock::now() + 50ms, std::move(ends.second))); });
   EXPECT_NE(text.find("ranks 1 did not arrive within 50 ms: refused meanwhile: rank 1 from"), std::string::npos)
       << text;
   thread.join();
