@@ -4,6 +4,7 @@
 #include "bootstrap/deadline.hpp"
 
 #include "diagnostics/format.hpp"
+#include "diagnostics/resource_limit.hpp"
 
 #include <railyard/error.hpp>
 
@@ -13,7 +14,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -142,9 +142,8 @@ bool finds_no_room(int error) { return error == EAGAIN || error == ETOOMANYREFS;
 bool no_descriptor_left(int error) { return error == EMFILE || error == ENFILE; }
 
 std::string open_file_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "unlimited";
-  return diagnostics::format("{}", limit.rlim_cur);
+  const auto limit = diagnostics::resource_limit(RLIMIT_NOFILE);
+  return limit ? diagnostics::format("{}", *limit) : "unlimited";
 }
 
 enum class Receipt : std::uint8_t { nothing_yet, label, stranger };

@@ -2,19 +2,18 @@
 #include "symmetric_memory/shared_region.hpp"
 
 #include "diagnostics/format.hpp"
+#include "diagnostics/resource_limit.hpp"
 #include "symmetric_memory/available_memory.hpp"
 
 #include <railyard/error.hpp>
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
-#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -46,13 +45,6 @@ int take_pages(int file, std::size_t begin, std::size_t bytes) {
   return error;
 }
 
-// Beyond it the system would end the process (SIGXFSZ).
-std::size_t largest_file() {
-  rlimit limit{};
-  const bool limited = ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-  return limited ? limit.rlim_cur : std::numeric_limits<std::size_t>::max();
-}
-
 }  // namespace
 
 SharedMapping::SharedMapping(int descriptor, std::size_t bytes) : bytes_(bytes) {
@@ -79,7 +71,9 @@ void SharedRegion::commit(std::size_t bytes) {
                             wanted, bytes, reason, available_memory(), kMargin));
   };
   if (wanted == 0) return;
-  if (bytes > largest_file()) refuse(diagnostics::format("files may have {} bytes (ulimit -f)", largest_file()));
+  if (const std::size_t largest = diagnostics::largest_file(); bytes > largest) {
+    refuse(diagnostics::format("files may have {} bytes (ulimit -f)", largest));
+  }
   if (const std::size_t available = available_memory(); wanted > available - std::min(available, kMargin)) {
     refuse("not enough memory");
   }
