@@ -93,7 +93,9 @@ FileDescriptor make_socket() {
 
 FileDescriptor listen_as(const Token& name) {
   FileDescriptor socket = make_socket();
-  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no Unix socket: {}", text_of(errno)));
+  if (!socket.valid())
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("no Unix socket: {}", diagnostics::error_and_limit(errno)));
   const auto [address, bytes] = address_of(name);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
       ::listen(socket.get(), kBacklog) != 0) {
