@@ -171,7 +171,7 @@ class MpiExchange {
     for (const PeerSlot& slot : slots_) {
       rows += std::accumulate(slot.sent.counts.begin(), slot.sent.counts.end(), 0) - slot.sent.counts[rank_];
     }
-    std::int64_t most = rows / num_slots() * static_cast<std::int64_t>(row_bytes_);
+    std::int64_t most = rows * static_cast<std::int64_t>(row_bytes_) / num_slots();
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
     return most;
   }

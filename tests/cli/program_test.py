@@ -19,6 +19,7 @@ import unittest
 import xml.etree.ElementTree
 
 RAILYARD = pathlib.Path(sys.argv.pop(1)).resolve()
+MPI_PEER = RAILYARD.parent / "railyard_mpi_peer"
 REPOSITORY = pathlib.Path(sys.argv.pop(1)).resolve()
 SHORT = {"full": False, "short": True}[sys.argv.pop(1)]
 sys.path.insert(0, str(REPOSITORY / "tools"))
@@ -301,10 +302,13 @@ class Processes(Measuring):
         for child in children:
             self.assertFalse(pathlib.Path(f"/proc/{child}").exists())
 
-    def test_the_peer_mpi_is_verified_and_stands_beside(self):
-        if shutil.which("mpirun") is None or not (RAILYARD.parent / "railyard_mpi_peer").exists():
+    def require_peer(self):
+        if shutil.which("mpirun") is None or not MPI_PEER.exists():
             print("skipped: the peer mpi (no mpirun, or railyard_mpi_peer was not built)", file=sys.stderr)
             self.skipTest("no peer mpi")
+
+    def test_the_peer_mpi_is_verified_and_stands_beside(self):
+        self.require_peer()
         document = self.measure("low-latency", "--launch", "processes", "--peers", "mpi", "--reuse-buffers", tokens="8")
         self.assertTrue(document["config"]["reuse_buffers"])
         peers = [(peer["name"], peer["operation"]) for peer in document["peers"]]
@@ -312,6 +316,17 @@ class Processes(Measuring):
         for peer in document["peers"]:
             self.assertTrue(peer["verified"])
             self.assertGreater(peer["limit_ratio"], 0)
+
+    def test_the_peer_mpi_moves_the_same_bytes(self):
+        self.require_peer()
+        for sets in [[], ["--reuse-buffers"]]:
+            for tokens in ["13", "16"]:
+                with self.subTest(sets=sets, tokens=tokens):
+                    document = self.measure("throughput", "--launch", "processes", "--peers", "mpi", *sets, tokens=tokens)
+                    ours = {result["operation"]: result["wire_bytes"] for result in document["results"]}
+                    self.assertGreater(ours["dispatch"], 0)
+                    for peer in document["peers"]:
+                        self.assertEqual(peer["wire_bytes"], ours[peer["operation"]])
 
     def test_the_peer_mpi_without_mpirun_is_status_1(self):
         done = subprocess.run([RAILYARD, "bench", "throughput", "--launch", "processes", "--peers", "mpi"], check=False,
