@@ -22,6 +22,15 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/railyard-config-version.c
 install(FILES ${PROJECT_BINARY_DIR}/railyard-config.cmake ${PROJECT_BINARY_DIR}/railyard-config-version.cmake
   DESTINATION ${config_dir} COMPONENT development)
 
+# The prefix is found from where the file lies, so that `cmake --install --prefix` and moving the tree keep it right; an
+# absolute library directory goes with no prefix.
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  set(RAILYARD_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
+else()
+  file(RELATIVE_PATH up "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
+  string(REGEX REPLACE "/$" "" up "${up}")
+  set(RAILYARD_PC_PREFIX "\${pcfiledir}/${up}")
+endif()
 foreach(kind IN ITEMS LIBDIR INCLUDEDIR)
   if(IS_ABSOLUTE "${CMAKE_INSTALL_${kind}}")
     set(RAILYARD_PC_${kind} "${CMAKE_INSTALL_${kind}}")

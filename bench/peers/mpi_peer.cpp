@@ -4,7 +4,7 @@
 // goes once to each rank, rows land where they stay, own rows are never sent, and the reduction is Railyard's. Combine
 // is measured twice: with the rows of experts packed first, which an MPI program must where they are not ordered by
 // rank, and sent from where they are. Everything that both need (inputs, routing, expected values, statistics) is
-// Railyard's own code. Rank 0 writes JSON to standard output.
+// Railyard's own code. Rank 0 writes JSON to standard output, and empty lines before it as long as all work.
 #include "cli/bench/session.hpp"
 #include "cli/bench/timing.hpp"
 #include "cli/bench/verify.hpp"
@@ -28,6 +28,23 @@ namespace railyard::cli::bench {
 namespace {
 
 std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
+
+/// A sign of life for the one who waits for the answer: an empty line, which JSON may begin with, at most one a second.
+/// Rank 0's, which goes on only if all do.
+void say_alive() {
+  using Clock = std::chrono::steady_clock;
+  static const bool speaks = [] {
+    int rank = 0;
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    return rank == 0;
+  }();
+  static Clock::time_point next = Clock::now();
+  if (speaks && Clock::now() >= next) {
+    next = Clock::now() + std::chrono::seconds(1);
+    std::putchar('\n');
+    std::fflush(stdout);
+  }
+}
 
 /// Rows of one size, exchanged among all ranks; how many come from and go to whom is a table each.
 class RowType {
@@ -90,6 +107,7 @@ class MpiExchange {
     std::size_t most_sent = 0;
     std::size_t most_received = 0;
     for (std::size_t index = 0; index < slots_.size(); ++index) {
+      say_alive();
       most_sent = std::max(most_sent, prepare(slots_[index], static_cast<int>(index)));
       most_received = std::max(most_received, slots_[index].y.bytes());
     }
@@ -154,6 +172,7 @@ class MpiExchange {
     bool right = true;
     for (int index = 0; index < num_slots(); ++index) {
       Buffer& out = slots_[at(index)].out;
+      say_alive();
       dispatch(index);
       right = same_rows(index) && right;
       for (const bool packed : {false, true}) {
@@ -171,7 +190,7 @@ class MpiExchange {
     for (const PeerSlot& slot : slots_) {
       rows += std::accumulate(slot.sent.counts.begin(), slot.sent.counts.end(), 0) - slot.sent.counts[rank_];
     }
-    std::int64_t most = rows / num_slots() * static_cast<std::int64_t>(row_bytes_);
+    std::int64_t most = rows * static_cast<std::int64_t>(row_bytes_) / num_slots();
     MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
     return most;
   }
@@ -309,6 +328,7 @@ Series time_all(const Options& options, const MpiExchange& exchange, const Work&
   const int warmup = std::max(options.warmup, exchange.num_slots());
   std::vector<double> microseconds;
   for (int iteration = 0; iteration < warmup + options.iterations; ++iteration) {
+    say_alive();
     MPI_Barrier(MPI_COMM_WORLD);
     const auto start = std::chrono::steady_clock::now();
     work(iteration % exchange.num_slots());

@@ -4,6 +4,7 @@
 #include "bootstrap/deadline.hpp"
 
 #include "diagnostics/format.hpp"
+#include "diagnostics/resource_limit.hpp"
 
 #include <railyard/error.hpp>
 
@@ -13,7 +14,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -93,7 +93,9 @@ FileDescriptor make_socket() {
 
 FileDescriptor listen_as(const Token& name) {
   FileDescriptor socket = make_socket();
-  if (!socket.valid()) throw Error(ErrorCode::out_of_memory, diagnostics::format("no Unix socket: {}", text_of(errno)));
+  if (!socket.valid())
+    throw Error(ErrorCode::out_of_memory,
+                diagnostics::format("no Unix socket: {}", diagnostics::error_and_limit(errno)));
   const auto [address, bytes] = address_of(name);
   if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), bytes) != 0 ||
       ::listen(socket.get(), kBacklog) != 0) {
@@ -142,9 +144,8 @@ bool finds_no_room(int error) { return error == EAGAIN || error == ETOOMANYREFS;
 bool no_descriptor_left(int error) { return error == EMFILE || error == ENFILE; }
 
 std::string open_file_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "unlimited";
-  return diagnostics::format("{}", limit.rlim_cur);
+  const auto limit = diagnostics::resource_limit(RLIMIT_NOFILE);
+  return limit ? diagnostics::format("{}", *limit) : "unlimited";
 }
 
 enum class Receipt : std::uint8_t { nothing_yet, label, stranger };

@@ -2,6 +2,7 @@
 #include "diagnostics/trace.hpp"
 
 #include "diagnostics/format.hpp"
+#include "diagnostics/resource_limit.hpp"
 
 #include <railyard/error.hpp>
 
@@ -13,7 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <iterator>
-#include <system_error>
+#include <new>
 #include <utility>
 
 namespace railyard::diagnostics {
@@ -22,10 +23,14 @@ namespace {
 constexpr std::string_view kVariable = "RAILYARD_TRACE";
 constexpr std::string_view kEnd = "\n]}\n";
 
-std::string system_text(int error) { return format("{} (errno {})", std::generic_category().message(error), error); }
+std::string system_text(int error) { return format("{} (errno {})", error_and_limit(error), error); }
+
+// Whether the system would end the process for a file of so many bytes (SIGXFSZ).
+bool too_large(std::size_t bytes) noexcept { return bytes > largest_file(); }
 
 // 0, or the errno.
 int write_all(int file, std::string_view text, std::size_t offset) noexcept {
+  if (too_large(offset + text.size())) return EFBIG;
   while (!text.empty()) {
     const ssize_t written = ::pwrite(file, text.data(), text.size(), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
@@ -70,6 +75,15 @@ std::string metadata(std::string_view what, int process, int thread, std::string
                 "\n"
                 R"({{"ph":"M","name":"{0}_sort_index","pid":{1},"tid":{2},"args":{{"sort_index":{4}}}}})",
                 what, process, thread, json_string(name), sort_index);
+}
+
+std::vector<TraceEvent> make_events(int rank, std::size_t count) {
+  try {
+    return std::vector<TraceEvent>(count);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory, format("rank {}: {} bytes for the trace of a group ({}): {}", rank,
+                                                 count * sizeof(TraceEvent), kVariable, error_and_limit(ENOMEM)));
+  }
 }
 
 [[noreturn]] void refuse(std::string_view value, std::string_view path, std::string_view why) {
@@ -143,25 +157,32 @@ std::shared_ptr<TraceTrack> Trace::make_track(int rank, std::span<const std::str
   return std::make_shared<TraceTrack>(shared_from_this(), rank, group, rows);
 }
 
-void Trace::append(const std::string& events) noexcept {
+void Trace::append(const std::string& events, std::size_t count) noexcept {
   try {
     const std::lock_guard lock(mutex_);
-    const int error = write_all(file_, events + std::string(kEnd), end_);
+    const std::string text = events + std::string(kEnd);
+    const bool untouched = too_large(end_ + text.size());
+    const int error = untouched ? EFBIG : write_all(file_, text, end_);
     if (error == 0) {
       end_ += events.size();
       return;
     }
     // As it was before: the brackets have their room still.
-    const bool restored = ::ftruncate(file_, static_cast<off_t>(end_)) == 0 && write_all(file_, kEnd, end_) == 0;
+    const bool whole =
+        untouched || (::ftruncate(file_, static_cast<off_t>(end_)) == 0 && write_all(file_, kEnd, end_) == 0);
     log_->write(LogLevel::error,
-                format("{}: {} bytes could not be written to \"{}\": {}; {}", kVariable, events.size(), path_,
-                       system_text(error), restored ? "it has what came before" : "it is torn"));
+                format("{}: {} events ({} bytes) could not be written to \"{}\": {}; {}", kVariable, count,
+                       events.size(), path_, system_text(error), whole ? "it has what came before" : "it is torn"));
   } catch (...) {  // no memory to say so
   }
 }
 
 TraceTrack::TraceTrack(std::shared_ptr<Trace> trace, int rank, int group, std::span<const std::string_view> rows)
-    : trace_(std::move(trace)), rank_(rank), group_(group), rows_(rows), events_(trace_->max_events_) {}
+    : trace_(std::move(trace)),
+      rank_(rank),
+      group_(group),
+      rows_(rows),
+      events_(make_events(rank, trace_->max_events_)) {}
 
 TraceTrack::~TraceTrack() {
   try {
@@ -181,7 +202,7 @@ TraceTrack::~TraceTrack() {
                                  kept, recorded_ - kept));
     }
     describe_failures(text);
-    trace_->append(text);
+    trace_->append(text, kept + failures_.size());
   } catch (...) {  // no memory for the text
   }
 }

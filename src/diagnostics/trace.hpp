@@ -58,13 +58,15 @@ class Trace : public std::enable_shared_from_this<Trace> {
   Trace& operator=(const Trace&) = delete;
 
   /// For the next group of `rank`. `rows`: the names of its rows, from the top; they live as long as the program.
+  /// Throws RY-OUT-OF-MEMORY with the bytes of its events.
   [[nodiscard]] std::shared_ptr<TraceTrack> make_track(int rank, std::span<const std::string_view> rows);
 
  private:
   friend class TraceTrack;
   Trace(int file, std::string path, const Options& options, std::shared_ptr<Log> log);
-  /// `events`, each beginning with a comma. What cannot be written is logged, and the file stays as it was.
-  void append(const std::string& events) noexcept;
+  /// `count` events, each beginning with a comma. If they cannot be written, or would make the file longer than it may
+  /// be (ulimit -f), that is logged, and the file stays as it was.
+  void append(const std::string& events, std::size_t count) noexcept;
 
   const int file_;
   const std::string path_;

@@ -7,6 +7,7 @@
 #include "symmetric_memory/peer_mapping.hpp"
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -33,11 +34,11 @@ class SharedMapping {
 /// has its pages: no access below the committed size can raise SIGBUS, in any process. Fresh pages read as zero.
 class SharedRegion final : public MemoryRegion {
  public:
-  /// Reserves `limit` bytes of address space. Throws RY-OUT-OF-MEMORY with the bytes asked.
-  explicit SharedRegion(std::size_t limit);
+  /// Reserves `limit` bytes of address space. Throws RY-OUT-OF-MEMORY with the bytes asked. `available`: tests only.
+  explicit SharedRegion(std::size_t limit, std::function<std::size_t()> available = {});
 
-  /// Refused with the bytes asked and available before the system would have to end a process for them, also where up
-  /// to kMostTakers processes commit at once (available_memory.hpp); and above the limit of a file's size
+  /// Refused with the bytes asked, taken and then available before the system would have to end a process for them,
+  /// also where up to kMostTakers processes commit at once (available_memory.hpp); and above the limit of a file's size
   /// (RLIMIT_FSIZE).
   void commit(std::size_t bytes) override;
   /// The file, up to its limit: what is committed later needs no sharing.
@@ -49,6 +50,7 @@ class SharedRegion final : public MemoryRegion {
  private:
   bootstrap::FileDescriptor file_;
   SharedMapping mapping_;
+  std::function<std::size_t()> available_;  // memory of this machine
   std::size_t committed_ = 0;
 };
 

@@ -99,7 +99,8 @@ void PeerExchange::publish(const Turn& turn, const Notice& notice, std::span<con
 void PeerExchange::wait_notices(const Turn& turn, const Descriptor& own) {
   waiter_.wait_for_all(
       {name(own.operation), Stage::exchange, turn.epoch}, turn.epoch,  // pair: mailbox.epoch
-      [&](int source) -> std::uint64_t& { return layout_.mailbox(base(rank_), turn.kind, turn.slot, source).epoch; });
+      [&](int source) -> std::uint64_t& { return layout_.mailbox(base(rank_), turn.kind, turn.slot, source).epoch; },
+      [&](int source) { return latest_epoch(turn.kind, source); });
   for (const int source : peers_) {
     const Descriptor& other = notice(turn, source).descriptor;
     if (other != own) {
@@ -108,6 +109,16 @@ void PeerExchange::wait_notices(const Turn& turn, const Descriptor& own) {
                                       describe(own), source, describe(other)));
     }
   }
+}
+
+std::uint64_t PeerExchange::latest_epoch(Kind kind, int source) const {
+  std::uint64_t latest = 0;
+  for (int slot = 0; slot < layout_.num_slots; ++slot) {
+    const std::uint64_t epoch =
+        Waiter::load_acquire(layout_.mailbox(base(rank_), kind, slot, source).epoch);  // pair: mailbox.epoch
+    if (slot == 0 || Waiter::reached(epoch, latest)) latest = epoch;
+  }
+  return latest;
 }
 
 const Notice& PeerExchange::notice(const Turn& turn, int source) const noexcept {

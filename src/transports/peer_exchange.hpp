@@ -100,6 +100,8 @@ class PeerExchange {
   /// Calls `visit(peer)` for every peer, this rank first, so that ranks begin with different ones.
   template <typename Visit>
   void for_each_peer(Visit visit) const;
+  /// The last that `source` has published here, in any slot: a slot by itself has that of num_slots operations before.
+  [[nodiscard]] std::uint64_t latest_epoch(Kind kind, int source) const;
   void tell(Stage stage, const Turn& turn) const;
   void tell_trace(Stage stage, const Turn& turn) const;
 

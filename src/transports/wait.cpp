@@ -115,7 +115,7 @@ class Waiter::Charge {
   int last_peer_ = -1;
 };
 
-void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read) {
+void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read, const Read& latest) {
   const Clock::time_point begin = Clock::now();
   missing_.clear();
   for (const int peer : peers_) {
@@ -123,10 +123,11 @@ void Waiter::wait_slowly(const WaitSite& site, std::uint64_t expected, const Rea
   }
   if (missing_.empty()) return;
   Charge charge(*this, site.stage, begin);
-  wait_for_missing(site, expected, read, charge);
+  wait_for_missing(site, expected, read, latest, charge);
 }
 
-void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, Charge& charge) {
+void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, const Read& latest,
+                              Charge& charge) {
   std::chrono::nanoseconds warn_after = timeout_ / 10;
   Backoff backoff;
   do {
@@ -136,7 +137,7 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
     const auto waited = Clock::now() - charge.begin();
     // Before the deadline is looked at: a thread that was not run for long says who was missing all the same.
     if (waited >= warn_after) {
-      warn(site, waited, expected, read);
+      warn(site, waited, expected, latest);
       if (!patient_) {
         warn_after = std::chrono::nanoseconds::max();
       } else {
@@ -144,7 +145,7 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
       }
     }
     if (waited >= timeout_ && !patient_) {
-      const std::string missing = list_missing(expected, read);
+      const std::string missing = list_missing(expected, latest);
       if (missing.empty()) continue;  // the last one came this instant
       throw Error(
           ErrorCode::timeout,
@@ -156,8 +157,8 @@ void Waiter::wait_for_missing(const WaitSite& site, std::uint64_t expected, cons
 }
 
 void Waiter::warn(const WaitSite& site, std::chrono::nanoseconds waited, std::uint64_t expected,
-                  const Read& read) const {
-  const std::string missing = list_missing(expected, read);
+                  const Read& latest) const {
+  const std::string missing = list_missing(expected, latest);
   if (missing.empty()) return;  // the last one came this instant
   log_->write(LogLevel::warn,
               diagnostics::format("rank {}: {}, stage {}, epoch {}: waiting since {} ms for {}", rank_, site.operation,
@@ -165,10 +166,10 @@ void Waiter::warn(const WaitSite& site, std::chrono::nanoseconds waited, std::ui
                                   std::chrono::duration_cast<std::chrono::milliseconds>(waited).count(), missing));
 }
 
-std::string Waiter::list_missing(std::uint64_t expected, const Read& read) const {
+std::string Waiter::list_missing(std::uint64_t expected, const Read& latest) const {
   std::string missing;
   for (const int peer : peers_) {
-    const std::uint64_t seen = read(peer);
+    const std::uint64_t seen = latest(peer);
     if (reached(seen, expected)) continue;
     if (!missing.empty()) missing += ", ";
     missing += diagnostics::format("rank {} (expected {}, seen {})", peer, expected, seen);

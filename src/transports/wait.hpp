@@ -61,9 +61,17 @@ class Waiter {
   /// logs a warning. Only a wait that does not find everyone there looks at a clock, and is counted (statistics()).
   template <typename Word>
   void wait_for_all(const WaitSite& site, std::uint64_t expected, Word word) {
+    const auto read = [&](int peer) { return load_acquire(word(peer)); };
+    wait_for_all(site, expected, word, read);
+  }
+  /// The same; what was seen of a peer is `latest(peer)`, where its word alone would say too little. It has reached
+  /// `expected` only if the word has.
+  template <typename Word, typename Latest>
+  void wait_for_all(const WaitSite& site, std::uint64_t expected, Word word, const Latest& latest) {
     for (const int peer : peers_) {
       if (!reached(load_acquire(word(peer)), expected)) {
-        return wait_slowly(site, expected, [&](int index) { return load_acquire(word(index)); });
+        return wait_slowly(
+            site, expected, [&](int index) { return load_acquire(word(index)); }, std::cref(latest));
       }
     }
   }
@@ -91,11 +99,12 @@ class Waiter {
  private:
   using Read = std::function<std::uint64_t(int)>;
   class Charge;
-  void wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read);
-  void wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, Charge& charge);
+  void wait_slowly(const WaitSite& site, std::uint64_t expected, const Read& read, const Read& latest);
+  void wait_for_missing(const WaitSite& site, std::uint64_t expected, const Read& read, const Read& latest,
+                        Charge& charge);
   void throw_if_aborted(const WaitSite& site) const;
-  void warn(const WaitSite& site, std::chrono::nanoseconds waited, std::uint64_t expected, const Read& read) const;
-  [[nodiscard]] std::string list_missing(std::uint64_t expected, const Read& read) const;
+  void warn(const WaitSite& site, std::chrono::nanoseconds waited, std::uint64_t expected, const Read& latest) const;
+  [[nodiscard]] std::string list_missing(std::uint64_t expected, const Read& latest) const;
 
   int rank_;
   std::vector<int> peers_;

@@ -18,11 +18,14 @@ cmake --build "$work/consumer"
 "$work/consumer/consumer"
 
 echo "== pkg-config"
-export PKG_CONFIG_PATH=$prefix/$library_subdirectory/pkgconfig
-# The file says the prefix of its configuration; installed elsewhere, pkg-config is told so.
-read -r -a flags <<<"$(pkg-config --define-variable=prefix="$prefix" --cflags --libs railyard)"
+# Where it was not installed, and not configured for: the file says its prefix by where it lies.
+moved=$work/moved
+mv "$prefix" "$moved"
+export PKG_CONFIG_PATH=$moved/$library_subdirectory/pkgconfig
+read -r -a flags <<<"$(pkg-config --cflags --libs railyard)"
 "$compiler" -std=c++20 -Wall -Wextra -Wpedantic -Werror "$sources/main.cpp" -o "$work/by_pkg_config" "${flags[@]}"
-LD_LIBRARY_PATH=$prefix/$library_subdirectory "$work/by_pkg_config"
+LD_LIBRARY_PATH=$moved/$library_subdirectory "$work/by_pkg_config"
+mv "$moved" "$prefix"
 
 if [ -x "$prefix/bin/railyard" ]; then
   echo "== installed program"

@@ -19,6 +19,7 @@ import unittest
 import xml.etree.ElementTree
 
 RAILYARD = pathlib.Path(sys.argv.pop(1)).resolve()
+MPI_PEER = RAILYARD.parent / "railyard_mpi_peer"
 REPOSITORY = pathlib.Path(sys.argv.pop(1)).resolve()
 SHORT = {"full": False, "short": True}[sys.argv.pop(1)]
 sys.path.insert(0, str(REPOSITORY / "tools"))
@@ -301,10 +302,13 @@ class Processes(Measuring):
         for child in children:
             self.assertFalse(pathlib.Path(f"/proc/{child}").exists())
 
-    def test_the_peer_mpi_is_verified_and_stands_beside(self):
-        if shutil.which("mpirun") is None or not (RAILYARD.parent / "railyard_mpi_peer").exists():
+    def require_peer(self):
+        if shutil.which("mpirun") is None or not MPI_PEER.exists():
             print("skipped: the peer mpi (no mpirun, or railyard_mpi_peer was not built)", file=sys.stderr)
             self.skipTest("no peer mpi")
+
+    def test_the_peer_mpi_is_verified_and_stands_beside(self):
+        self.require_peer()
         document = self.measure("low-latency", "--launch", "processes", "--peers", "mpi", "--reuse-buffers", tokens="8")
         self.assertTrue(document["config"]["reuse_buffers"])
         peers = [(peer["name"], peer["operation"]) for peer in document["peers"]]
@@ -312,6 +316,46 @@ class Processes(Measuring):
         for peer in document["peers"]:
             self.assertTrue(peer["verified"])
             self.assertGreater(peer["limit_ratio"], 0)
+
+    def test_the_peer_mpi_moves_the_same_bytes(self):
+        self.require_peer()
+        for sets in [[], ["--reuse-buffers"]]:
+            for tokens in ["13", "16"]:
+                with self.subTest(sets=sets, tokens=tokens):
+                    document = self.measure("throughput", "--launch", "processes", "--peers", "mpi", *sets, tokens=tokens)
+                    ours = {result["operation"]: result["wire_bytes"] for result in document["results"]}
+                    self.assertGreater(ours["dispatch"], 0)
+                    for peer in document["peers"]:
+                        self.assertEqual(peer["wire_bytes"], ours[peer["operation"]])
+
+    def test_the_peer_mpi_gives_signs_of_life(self):
+        self.require_peer()
+        begin = time.monotonic()
+        as_root = ["--allow-run-as-root"] if os.geteuid() == 0 else []
+        done = subprocess.run(["mpirun", "--oversubscribe", *as_root, "-n", "2", MPI_PEER, "throughput", "--ranks", "2",
+                               "--tokens", "64", "--warmup", "0", "--hidden", "7168", "--iterations", "2500"],
+                              check=False, capture_output=True, text=True)
+        seconds = time.monotonic() - begin
+        self.assertEqual(done.returncode, 0, done.stderr)
+        *lines, answer = done.stdout.splitlines()
+        self.assertEqual(set(lines), {""})
+        self.assertGreaterEqual(len(lines), seconds // 2 - 1)
+        self.assertEqual(len(json.loads(answer)["results"]), 3)
+
+    def test_a_peer_mpi_that_fails_leaves_our_own_results(self):
+        self.require_peer()
+        for script, reason in [("exit 3", "RY-RANK-FAILED: the peer mpi ended with status 3"),
+                               ("echo '{}'", "RY-RANK-FAILED: the peer mpi wrote JSON that cannot be used: "
+                                             "key 'results' not found")]:
+            with self.subTest(script=script), tempfile.TemporaryDirectory() as directory:
+                mpirun = pathlib.Path(directory, "mpirun")
+                mpirun.write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
+                mpirun.chmod(0o755)
+                done = railyard("bench", "throughput", "--launch", "processes", "--peers", "mpi", "--tokens", "16", *SMALL,
+                                PATH=f"{directory}:{os.environ['PATH']}")
+                self.assertEqual((done.returncode, done.stderr), (1, reason + "\n"))
+                for word in ["dispatch", "combine", "verified: yes"]:
+                    self.assertIn(word, done.stdout)
 
     def test_the_peer_mpi_without_mpirun_is_status_1(self):
         done = subprocess.run([RAILYARD, "bench", "throughput", "--launch", "processes", "--peers", "mpi"], check=False,

@@ -65,6 +65,25 @@ TEST_P(Deadline, ARankThatNeverDispatches) {
             "");
 }
 
+// Ranks have a mailbox for each operation under way; what the missing one has done is in another than the one waited
+// for.
+TEST_P(Deadline, ARankThatNeverGoesOnIsSaidWithItsLatest) {
+  EXPECT_EQ(run_ranks(4,
+                      [&](Rank& rank, const Place& place) {
+                        if (rank.device().kind != DeviceKind::host) return;
+                        GroupOptions options = scenario_.options;
+                        options.max_in_flight = 3;
+                        Group group(rank, options);
+                        for (int i = 0; i < 4; ++i) round_trip(place, group, scenario_, plain_, rank.device());
+                        if (rank.index() == kAbsent) return;
+                        const PlainInput input(rank.device(), plain_, rank.index());
+                        expect_timeout(
+                            place, group, {"route, stage exchange, epoch 5", "rank 2 (expected 5, seen 4)"},
+                            [&] { static_cast<void>(group.route(input.ids.view, {.layout = Layout::expert_major})); });
+                      }),
+            "");
+}
+
 TEST_P(Deadline, ARankThatNeverCombines) {
   EXPECT_EQ(run_ranks(4,
                       [&](Rank& rank, const Place& place) {

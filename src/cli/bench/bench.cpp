@@ -13,9 +13,12 @@
 #include "cli/bench/cuda_bench.hpp"
 #endif
 
+#include <railyard/error.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <exception>
 
 namespace railyard::cli::bench {
 namespace {
@@ -83,6 +86,19 @@ void measure_host(World& world, std::FILE* stream, Run& run) {
   }
 }
 
+/// The peer's results, or why there are none. One that cannot be started ends the run: nothing was measured yet.
+std::exception_ptr add_mpi(Run& run) {
+  try {
+    run.peers = measure_mpi(run.options);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::unsupported) {
+      throw;
+    }
+    return std::current_exception();
+  }
+  return nullptr;
+}
+
 /// Peers that have measured without the limit beside them.
 void compare_with_limits(Run& run) {
   for (Result& peer : run.peers) {
@@ -130,12 +146,17 @@ ExitStatus run(const Options& options) {
   }
 #endif
   print_heading(stream, run);
+  std::exception_ptr peer_failure;
   if (options.peers_include("mpi")) {
     std::fflush(stream);
-    run.peers = measure_mpi(options);
+    peer_failure = add_mpi(run);
   }
   if (options.launch == "processes") {
-    return run_processes(stream, run);
+    const ExitStatus status = run_processes(stream, run);
+    if (peer_failure) {
+      std::rethrow_exception(peer_failure);  // beside our own results
+    }
+    return status;
   }
   World world = World::threads(options.ranks);
   measure_host(world, stream, run);

@@ -22,14 +22,15 @@
 #include <cstring>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 namespace railyard::cli::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::seconds kAnswer{120};  // for a count of tokens
-constexpr int kNotFound = 127;                // as shells have it
+constexpr std::chrono::seconds kSilence{120};  // the peer writes a line each second while it works
+constexpr int kNotFound = 127;                 // as shells have it
 
 /// Beside this program.
 std::filesystem::path find_program() {
@@ -115,9 +116,10 @@ class Child {
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
-  /// Everything, once the program has ended its output; false after `deadline`.
-  bool read(Clock::time_point deadline, std::string& text) {
+  /// Everything, once the program has ended its output; false if nothing comes for `silence`.
+  bool read(std::chrono::milliseconds silence, std::string& text) {
     std::array<char, 4096> part{};
+    Clock::time_point deadline = Clock::now() + silence;
     while (true) {
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
       pollfd ready{output_, POLLIN, 0};
@@ -132,6 +134,7 @@ class Child {
         return true;
       }
       text.append(part.data(), static_cast<std::size_t>(bytes));
+      deadline = Clock::now() + silence;
     }
   }
 
@@ -148,12 +151,14 @@ class Child {
   int output_ = -1;
 };
 
-std::string output_of(const Options& options) {
-  Child child(command_of(options));
-  const std::chrono::seconds limit = kAnswer * static_cast<int>(options.tokens.size());
+}  // namespace
+
+std::string answer_of(std::vector<std::string> command, std::chrono::milliseconds silence) {
+  Child child(std::move(command));
   std::string text;
-  if (!child.read(Clock::now() + limit, text)) {
-    throw Error(ErrorCode::timeout, diagnostics::format("the peer mpi did not answer for {} s", limit.count()));
+  if (!child.read(silence, text)) {
+    throw Error(ErrorCode::timeout, diagnostics::format("the peer mpi gave no sign of life for {} s",
+                                                        std::chrono::duration<double>(silence).count()));
   }
   const int status = child.wait();
   if (status == kNotFound) {
@@ -165,31 +170,39 @@ std::string output_of(const Options& options) {
   return text;
 }
 
-}  // namespace
-
-std::vector<Result> measure_mpi(const Options& options) {
-  const nlohmann::json document = nlohmann::json::parse(output_of(options), nullptr, false);
+std::vector<Result> results_of(const Options& options, std::string_view answer) {
+  const nlohmann::json document = nlohmann::json::parse(answer, nullptr, false);
   if (!document.is_object()) {
     throw Error(ErrorCode::rank_failed, "the peer mpi wrote something that is no JSON");
   }
   std::vector<Result> results;
-  for (const nlohmann::json& measured : document.at("results")) {
-    Result& result = results.emplace_back();
-    result.name = measured.at("name");
-    result.operation = measured.at("operation");
-    result.layout = options.layout;
-    result.codec = options.codec;
-    result.input_dtype = element_type(options.codec);
-    result.algorithm = "MPI_Alltoallv of " + document.at("library").get<std::string>();
-    result.tokens = measured.at("tokens");
-    result.wire_bytes = measured.at("wire_bytes");
-    result.verified = measured.at("verified");
-    if (result.verified) {
-      result.times = Times{measured.at("us_median"), measured.at("us_p99")};
-      result.gbps = static_cast<double>(result.wire_bytes) / result.times->median_us * 1e-3;
+  try {
+    for (const nlohmann::json& measured : document.at("results")) {
+      Result& result = results.emplace_back();
+      result.name = measured.at("name");
+      result.operation = measured.at("operation");
+      result.layout = options.layout;
+      result.codec = options.codec;
+      result.input_dtype = element_type(options.codec);
+      result.algorithm = "MPI_Alltoallv of " + document.at("library").get<std::string>();
+      result.tokens = measured.at("tokens");
+      result.wire_bytes = measured.at("wire_bytes");
+      result.verified = measured.at("verified");
+      if (result.verified) {
+        result.times = Times{measured.at("us_median"), measured.at("us_p99")};
+        result.gbps = static_cast<double>(result.wire_bytes) / result.times->median_us * 1e-3;
+      }
     }
+  } catch (const nlohmann::json::exception& error) {
+    const std::string_view text = error.what();  // after the library's own number of it
+    throw Error(ErrorCode::rank_failed, diagnostics::format("the peer mpi wrote JSON that cannot be used: {}",
+                                                            text.substr(text.find(']') + 2)));
   }
   return results;
+}
+
+std::vector<Result> measure_mpi(const Options& options) {
+  return results_of(options, answer_of(command_of(options), kSilence));
 }
 
 }  // namespace railyard::cli::bench

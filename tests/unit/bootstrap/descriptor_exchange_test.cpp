@@ -157,6 +157,25 @@ TEST(DescriptorExchange, TooFewDescriptorsLeftIsAnErrorOnAllRanks) {
   });
 }
 
+TEST(DescriptorExchange, NoDescriptorForItsSocketIsAnErrorWithTheLimit) {
+  const ReservedPort port;
+  run_processes(1, [&](int rank) {
+    const auto self = make_tcp_bootstrap(port.rendezvous(rank, 1), 20s);
+    static_cast<void>(exchange_descriptors(*self, {}, "nothing", 20s));
+    const FileDescriptor last(::fcntl(0, F_DUPFD_CLOEXEC, 0));
+    const auto files = static_cast<rlim_t>(last.get()) + 1;
+    const rlimit none{.rlim_cur = files, .rlim_max = files};
+    if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 1;
+    const std::string text = error_of([&] { static_cast<void>(exchange_descriptors(*self, {}, "memory", 20s)); });
+    if (text == "RY-OUT-OF-MEMORY: no Unix socket: Too many open files; this process may open " +
+                    std::to_string(files) + " (RLIMIT_NOFILE, ulimit -n)") {
+      return 0;
+    }
+    std::fprintf(stderr, "got \"%s\"\n", text.c_str());
+    return 2;
+  });
+}
+
 // The user that the processes of this test become: descriptors of nobody else, of a test beside it say, count with its.
 const uid_t kUnprivileged = 100'000 + static_cast<uid_t>(::getpid());
 

@@ -7,12 +7,15 @@
 
 #include <nlohmann/json.hpp>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -176,6 +179,64 @@ TEST_F(TraceFile, IsRefusedWhereItCannotBeWritten) {
     EXPECT_NE(text.find(why), std::string::npos) << text;
   }
 }
+
+// Status of `check` in a process whose limit of `resource` is `bytes`.
+template <typename Check>
+int under(decltype(RLIMIT_AS) resource, std::size_t bytes, Check check) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const rlimit limit{.rlim_cur = bytes, .rlim_max = bytes};
+    ::_exit(::setrlimit(resource, &limit) == 0 ? check() : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+TEST_F(TraceFile, ALimitOfFilesIsAnErrorNotASignal) {
+  const int status = under(RLIMIT_FSIZE, 8192, [&] {
+    const std::shared_ptr<Trace> trace = open();
+    auto track = trace->make_track(0, kRows);
+    for (std::uint64_t epoch = 1; epoch <= 100; ++epoch) record_part(*track, epoch, 0);
+    track.reset();
+    if (lines_.size() != 1) return 2;
+    if (lines_.front().find("files may have 8192 bytes (ulimit -f)") == std::string::npos) return 3;
+    if (!lines_.front().ends_with("it has what came before")) return 4;
+    track = trace->make_track(0, kRows);
+    record_part(*track, 1000, 0);
+    track.reset();
+    return lines_.size() == 1 ? 0 : 5;
+  });
+  EXPECT_EQ(status, 0);
+  const std::vector<json> written = events("X");
+  ASSERT_EQ(written.size(), 2U);  // of the group that had room
+  EXPECT_EQ(written.front().at("args").at("epoch"), 1000);
+  EXPECT_EQ(
+      under(RLIMIT_FSIZE, 8, [&] { return refusal({}).find("8 bytes (ulimit -f)") != std::string::npos ? 0 : 1; }), 0);
+}
+
+#if !defined(RAILYARD_SANITIZED)  // which need address space of their own
+TEST_F(TraceFile, NoMemoryForItsEventsIsAnErrorWithTheBytes) {
+  const std::shared_ptr<Trace> trace = open({.first_rank = 3, .max_events = std::size_t{1} << 24});
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const std::size_t bytes = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + (std::size_t{64} << 20);
+  const int status = under(RLIMIT_AS, bytes, [&] {
+    try {
+      static_cast<void>(trace->make_track(3, kRows));
+    } catch (const Error& error) {
+      const std::string text = error.what();
+      const bool named = text.starts_with("RY-OUT-OF-MEMORY: rank 3: 1073741824 bytes for the trace of a group") &&
+                         text.find(std::to_string(bytes) + " bytes (RLIMIT_AS, ulimit -v)") != std::string::npos;
+      return named ? 0 : 2;
+    } catch (const std::bad_alloc&) {
+      return 3;
+    }
+    return 4;
+  });
+  EXPECT_EQ(status, 0);
+}
+#endif
 
 TEST_F(TraceFile, BelongsToOneWorldAtATime) {
   auto trace = open();

@@ -7,10 +7,12 @@
 #include <gtest/gtest.h>
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -71,6 +73,44 @@ TEST(SharedRegion, MoreThanThereIsIsRefusedWithBothNumbers) {
   EXPECT_EQ(region.base()[2 * kMegabyte - 1], std::byte{0}) << "a refusal changes nothing";
 }
 
+// A group of 100 MiB, of which another rank takes 30 as soon as this one has some.
+TEST(SharedRegion, WhatWasTakenAndWhatIsLeftAddUp) {
+  constexpr std::size_t kGroup = 100 * kMegabyte;
+  constexpr std::size_t kOther = 30 * kMegabyte;
+  constexpr std::size_t kWanted = 60 * kMegabyte;
+  int file = -1;
+  SharedRegion region(kWanted, [&file] {
+    struct stat facts {};
+    const auto taken = ::fstat(file, &facts) == 0 ? static_cast<std::size_t>(facts.st_blocks) * 512 : 0;
+    return kGroup - taken - (taken > 8 * kMegabyte ? kOther : 0);
+  });
+  file = region.descriptor();
+  region.commit(kMegabyte);
+  try {
+    region.commit(kWanted);
+    FAIL() << "more than there is was granted";
+  } catch (const Error& error) {
+    std::size_t wanted = 0;
+    std::size_t heap = 0;
+    std::size_t taken = 0;
+    std::size_t available = 0;
+    std::size_t margin = 0;
+    ASSERT_EQ(std::sscanf(error.what(),
+                          "RY-OUT-OF-MEMORY: the system refused %zu bytes for a heap of %zu: not enough memory after "
+                          "%zu of them; %zu bytes are available, of which %zu stay free for others",
+                          &wanted, &heap, &taken, &available, &margin),
+              5)
+        << error.what();
+    EXPECT_EQ(wanted, kWanted - kMegabyte);
+    EXPECT_EQ(heap, kWanted);
+    EXPECT_EQ(kMegabyte + taken + kOther + available, kGroup) << error.what();
+    EXPECT_LT(available - margin, wanted - taken) << error.what();
+  }
+  struct stat facts {};
+  ASSERT_EQ(::fstat(file, &facts), 0);
+  EXPECT_EQ(static_cast<std::size_t>(facts.st_blocks) * 512, kMegabyte) << "it is given back";
+}
+
 TEST(SharedRegion, AddressSpaceThatIsNotThereIsRefused) { EXPECT_THROW(SharedRegion(std::size_t{1} << 60), Error); }
 
 TEST(SharedRegion, ALimitOfFilesIsAnErrorNotASignal) {
@@ -91,6 +131,31 @@ TEST(SharedRegion, ALimitOfFilesIsAnErrorNotASignal) {
   ::waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
 }
+
+#if !defined(RAILYARD_SANITIZED)  // which need address space of their own
+TEST(SharedRegion, ALimitOfAddressSpaceIsNamed) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const std::size_t bytes = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + 64 * kMegabyte;
+    const rlimit little{.rlim_cur = bytes, .rlim_max = bytes};
+    ::setrlimit(RLIMIT_AS, &little);
+    try {
+      const SharedRegion region(1024 * kMegabyte);
+    } catch (const Error& error) {
+      const std::string expected =
+          "RY-OUT-OF-MEMORY: cannot map 1073741824 bytes of a heap: Cannot allocate memory; this process may map " +
+          std::to_string(bytes) + " bytes (RLIMIT_AS, ulimit -v)";
+      ::_exit(error.what() == expected ? 0 : 2);
+    }
+    ::_exit(1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+#endif
 
 TEST(AvailableMemory, IsThatOfThisMachine) {
   EXPECT_GT(available_memory(), kMegabyte);

@@ -65,6 +65,24 @@ TEST(Waiter, TimeoutNamesOperationStageEpochAndWhoIsMissing) {
   EXPECT_NE(fixture.lines[0].find("rank 1 (expected 7, seen 6)"), std::string::npos) << fixture.lines[0];
 }
 
+TEST(Waiter, SaysWhatWasSeenLatestWhereItsWordSaysLess) {
+  Fixture fixture;
+  fixture.words = {7, 3, 7};
+  Waiter waiter = fixture.waiter(30ms);
+  std::string text;
+  try {
+    waiter.wait_for_all(
+        {"dispatch", Stage::exchange, 7}, 7,
+        [&](int peer) -> std::uint64_t& { return fixture.words[static_cast<std::size_t>(peer)]; },
+        [](int peer) -> std::uint64_t { return peer == 1 ? 6 : 7; });
+  } catch (const Error& error) {
+    text = error.what();
+  }
+  EXPECT_TRUE(text.ends_with("no answer within 30 ms from rank 1 (expected 7, seen 6)")) << text;
+  ASSERT_EQ(fixture.lines.size(), 1U);
+  EXPECT_TRUE(fixture.lines[0].ends_with("rank 1 (expected 7, seen 6)")) << fixture.lines[0];
+}
+
 TEST(Waiter, EndsWhenTheLastPeerArrives) {
   Fixture fixture;
   fixture.words = {7, 7, 6};
