@@ -243,6 +243,12 @@ class Bench(Measuring):
         self.assertEqual({result["wire_bytes"] for result in document["results"]}, {0})
         self.assertIsNone(document["limits"]["flag_us"])
 
+    def test_one_token_has_room_in_the_heap(self):
+        for subject in ["throughput", "low-latency"]:
+            for layout in ["rank_major", "expert_major", "expert_slots"]:
+                with self.subTest(subject=subject, layout=layout):
+                    self.measure(subject, "--layout", layout, "--ranks", "2", tokens="1")
+
     def test_explain_says_where_the_time_goes(self):
         done = railyard("bench", "throughput", "--explain", "--codec", "fp8_e4m3", "--tokens", "16", *SMALL)
         self.assertEqual((done.returncode, done.stderr), (0, ""))

@@ -15,8 +15,9 @@ namespace {
 
 /// Room beside the rows of a lease: ids, origins, weights and rounding, for each received row.
 constexpr std::size_t kBytesBesideRow = 512;
-/// The same for each lease on a GPU, where a route has tables in the heap too.
-constexpr std::size_t kBytesBesideLease = std::size_t{1} << 20U;
+/// The same for each lease: its arrays are rounded up, and on a GPU a route has tables in the heap too.
+constexpr std::size_t kBytesBesideLease = std::size_t{64} << 10U;
+constexpr std::size_t kBytesBesideLeaseOnGpu = std::size_t{1} << 20U;
 
 }  // namespace
 
@@ -110,7 +111,7 @@ GroupOptions Session::group_options(const SessionPlan& plan) const {
   const codecs::RowFormat format = codecs::RowFormat::of(payload_.codec, options_.hidden);
   const auto rows = static_cast<std::size_t>(capacity_ * groups);
   const std::size_t lease = rows * (format.row_pitch + format.scale_pitch + kBytesBesideRow) +
-                            (plan.device == DeviceKind::cuda ? kBytesBesideLease : 0);
+                            (plan.device == DeviceKind::cuda ? kBytesBesideLeaseOnGpu : kBytesBesideLease);
   const std::size_t y = rows * static_cast<std::size_t>(options_.hidden) * size_of(payload_.output());
   const auto slots = static_cast<std::size_t>(num_slots_);
   const std::size_t own = Group::bytes_needed(group, options_.ranks, Layout::rank_major, plan.device);
