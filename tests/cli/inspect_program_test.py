@@ -132,6 +132,7 @@ class Inspect(unittest.TestCase):
         self.expect_error(2, ["--ranks", "6", "--domain-size", "4"], "--domain-size is 4", "6 ranks")
         self.expect_error(2, ["--hidden", "12"], "--hidden is 12", "8")
         self.expect_error(2, ["--skew", "1"], "--skew is 1", "uniform")
+        self.expect_error(2, ["--routing", "zipf", "--skew", "nan"], "--skew: Value nan", "0 to 10")
         self.expect_error(2, ["--experts", "4"], "--top-k is 8", "4 experts")
         self.expect_error(2, ["--codec", "fp7"], "--codec is 'fp7'")
         self.expect_error(2, ["--ranks", "257", "--svg", "x.svg"], "257", "256")

@@ -82,6 +82,14 @@ class Program(unittest.TestCase):
         self.expect_usage_error(["bench", "throughput", "--layout", "row_major"], "--layout is 'row_major'", "rank_major")
         self.expect_usage_error(["bench", "throughput", "--skew", "1"], "--skew is 1", "uniform")
         self.expect_usage_error(["bench", "throughput", "--iterations", "0"], "--iterations")
+        for skew in ["nan", "-nan", "inf", "-1", "10.5", "x"]:
+            self.expect_usage_error(["bench", "throughput", "--routing", "zipf", f"--skew={skew}"], f"--skew: Value {skew}", "0 to 10")
+        for seed in ["-1", "18446744073709551616", "x", "1.5"]:
+            for command in [["demo"], ["bench", "link"], ["inspect"]]:
+                self.expect_usage_error([*command, f"--seed={seed}"], f"--seed: Value {seed}", "0 to 18446744073709551615")
+        for warmup in ["-1", "99999999999"]:
+            self.expect_usage_error(["bench", "link", f"--warmup={warmup}"], f"--warmup: Value {warmup}", "0 to 1000000")
+            self.expect_usage_error(["demo", f"--steps={warmup}"], f"--steps: Value {warmup}", "0 to 2147483647")
         self.expect_usage_error(["bench", "throughput", "--routing", "group-limited", "--experts", "12"], "12", "multiple of 8")
 
     def test_what_is_not_in_this_build_is_named(self):

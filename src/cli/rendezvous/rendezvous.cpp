@@ -85,7 +85,8 @@ std::function<Options()> add_options(CLI::App& command) {
                   "A loopback address: only this machine is let in; others: every interface")
       ->capture_default_str();
   command.add_option("--port", options->port, "Where to listen; 0: a free port, which is printed")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
   command.add_flag("--once", options->once, "End with the first world, however long it takes to meet");
   return [options] { return *options; };
 }
