@@ -3,6 +3,7 @@
 
 #include "diagnostics/format.hpp"
 #include "diagnostics/resource_limit.hpp"
+#include "diagnostics/utf8.hpp"
 
 #include <railyard/error.hpp>
 
@@ -49,24 +50,6 @@ std::string replace_all(std::string text, std::string_view was, const std::strin
   return text;
 }
 
-// Bytes of the UTF-8 sequence that begins `text` (Unicode 15, table 3-7), or 0.
-std::size_t sequence_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xC2 && first < 0xE0   ? 2
-                             : first >= 0xE0 && first < 0xF0 ? 3
-                             : first >= 0xF0 && first < 0xF5 ? 4
-                                                             : 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0U) != 0x80) return 0;
-  }
-  const unsigned second = byte(1);
-  const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
-  const bool surrogate_or_beyond = (first == 0xED && second >= 0xA0) || (first == 0xF4 && second >= 0x90);
-  return overlong || surrogate_or_beyond ? 0 : length;
-}
-
 // The trace's unit is a microsecond.
 std::string microseconds(std::int64_t ns) { return format("{}.{:03}", ns / 1000, ns % 1000); }
 
@@ -100,7 +83,7 @@ std::int64_t trace_clock() noexcept {
 std::string json_string(std::string_view text) {
   std::string quoted = "\"";
   while (!text.empty()) {
-    const std::size_t length = sequence_length(text);
+    const std::size_t length = utf8_sequence_length(text);
     const char first = text.front();
     if (length == 0) {
       quoted += "\\ufffd";

@@ -22,9 +22,9 @@ import validate_json  # noqa: E402
 SCHEMA = json.loads((REPOSITORY / "docs/inspect.schema.json").read_text(encoding="utf-8"))
 
 
-def inspect(*arguments):
+def inspect(*arguments, text=True):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
-    return subprocess.run([RAILYARD, "inspect", *arguments], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run([RAILYARD, "inspect", *arguments], capture_output=True, text=text, check=False, env=environment)
 
 
 class Inspect(unittest.TestCase):
@@ -122,6 +122,14 @@ class Inspect(unittest.TestCase):
         texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         for text in ["source rank", "destination rank", "rows (rank_major), and their bytes", "3"]:
             self.assertIn(text, texts)
+
+    def test_a_name_that_is_no_utf8_is_drawn(self):
+        path, svg_path = os.path.join(os.fsencode(self.directory), b"a\xff<\x01\xc3\xa4\xed\xa0\x80.txt"), self.directory / "out.svg"
+        pathlib.Path(os.fsdecode(path)).write_bytes(b"0 1\n")
+        done = inspect("--ids", path, "--experts", "2", "--ranks", "2", "--svg", str(svg_path), text=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        title = xml.etree.ElementTree.fromstring(svg_path.read_text(encoding="utf-8")).find("{http://www.w3.org/2000/svg}title")
+        self.assertIn("a\ufffd<\ufffd\u00e4\ufffd\ufffd\ufffd.txt", title.text)
 
     def test_usage_errors(self):
         path = self.file(b"0 1\n")
