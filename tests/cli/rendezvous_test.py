@@ -120,6 +120,9 @@ class Rendezvous(unittest.TestCase):
                                       timeout=SECONDS, env=environment())
                 self.assertEqual(done.returncode, status, done.stderr)
                 self.assertIn(text, done.stderr)
+        done = subprocess.run([RAILYARD, "rendezvous", "--ranks", "2", "--port", "0", "--once"], capture_output=True, text=True,
+                              check=False, timeout=SECONDS, env=environment(RAILYARD_SECRET="s" * 257))
+        self.assertEqual((done.returncode, done.stderr), (1, "RY-ENVIRONMENT: RAILYARD_SECRET has 257 bytes; at most 256\n"))
         _, port = self.listen("--ranks", "2")
         done = subprocess.run([RAILYARD, "rendezvous", "--ranks", "2", "--address", "127.0.0.1", "--port", port],
                               capture_output=True, text=True, check=False, timeout=SECONDS, env=environment())
