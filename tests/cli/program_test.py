@@ -9,6 +9,7 @@ SHORT is for builds with a sanitizer: the same tests with less to compute in eac
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -113,6 +114,29 @@ class Program(unittest.TestCase):
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertTrue(done.stderr.startswith("RY-"), done.stderr)
         self.assertIn("/no/such/folder/file", done.stderr)
+
+    def test_output_that_is_lost_has_status_1(self):
+        for arguments in [["inspect"], ["inspect", "--ranks", "512"], ["inspect", "--json", "-"], ["doctor", "--quick"],
+                          ["demo", *SMALL_DEMO], ["bench", "link", *SMALL], ["--help"], ["--version"]]:
+            with self.subTest(arguments=arguments), open("/dev/full", "wb") as full:
+                environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
+                done = subprocess.run([RAILYARD, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                                      env=environment)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertRegex(done.stderr.splitlines()[-1], "^RY-INVALID-ARGUMENT: .* cannot be written: ")
+
+    @unittest.skipIf(SHORT, "a sanitizer takes more address space than any limit")
+    def test_too_little_memory_is_said(self):
+        # The counts do not fit; then they do, and the JSON does not, whose destructor takes memory too.
+        large = ["inspect", "--experts", "1048576", "--ranks", "1024", "--tokens", "1", "--top-k", "32"]
+        for kilobytes, arguments in [(40000, large), (100000, [*large, "--json", "-"]), (110000, [*large, "--json", "-"])]:
+            with self.subTest(kilobytes=kilobytes):
+                def limit():
+                    resource.setrlimit(resource.RLIMIT_AS, (kilobytes * 1024, kilobytes * 1024))
+                done = subprocess.run([RAILYARD, *arguments], capture_output=True, text=True, check=False, preexec_fn=limit)
+                self.assertIn(done.returncode, (0, 1), done.stderr)
+                if done.returncode == 1:
+                    self.assertTrue(done.stderr.splitlines()[-1].startswith("RY-OUT-OF-MEMORY: "), done.stderr)
 
 
 class Demo(unittest.TestCase):

@@ -162,7 +162,9 @@ ExitStatus run(const Options& options) {
   report.row_bytes = static_cast<std::int64_t>(format.row_bytes + format.scale_bytes);
   report.findings = findings_of(tally, report.row_bytes, options.alignment);
   print_report(text_stream(options.json), report);
-  write_json(options.json, to_json(report, tally));
+  if (!options.json.empty()) {  // with many ranks and experts it takes more memory than the rest
+    write_json(options.json, to_json(report, tally));
+  }
   if (!options.svg.empty()) {
     write_text("--svg", options.svg, heat_map_of(tally, report.row_bytes, "railyard inspect: " + report.subject()));
   }
