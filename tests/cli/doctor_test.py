@@ -28,13 +28,13 @@ CHECKS = ["build", "cpu", "memory", "memory_limits", "memory_bandwidth", "shared
           "launcher", "rendezvous"]  # then those of the GPUs
 
 
-def doctor(*arguments, limit=None, **variables):
+def doctor(*arguments, limit=None, limited=resource.RLIMIT_NOFILE, **variables):
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(PREFIXES) and name not in LAUNCHER}
 
     def set_limit():
         if limit is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            resource.setrlimit(limited, (limit, limit))
 
     return subprocess.run([RAILYARD, "doctor", *arguments], capture_output=True, check=False, preexec_fn=set_limit, timeout=60,
                           env=environment | variables, encoding="utf-8", errors="replace")
@@ -100,6 +100,12 @@ class Doctor(unittest.TestCase):
 
     def test_too_few_descriptors(self):
         self.expect_problem(self.findings("--quick", limit=20)["open_files"][0], "20 files", "opens up to 40")
+
+    def test_files_that_are_too_small(self):
+        memfd = self.findings("--quick", limit=102400, limited=resource.RLIMIT_FSIZE)["memfd"][0]
+        self.expect_problem(memfd, "102400 bytes (ulimit -f)", "1048576")
+        self.assertIn("ulimit -f unlimited", memfd["remedy"])
+        self.assertEqual(memfd["numbers"], {"limit": 102400, "bytes": 1048576})
 
     @unittest.skipIf(SHORT, "the sanitizer has too few descriptors, too")
     def test_far_too_few_descriptors(self):
