@@ -69,6 +69,19 @@ std::vector<TraceEvent> make_events(int rank, std::size_t count) {
   }
 }
 
+std::string path_of(const Trace::Options& options) {
+  std::string path = replace_all(std::string(options.file), "{rank}", format("{}", options.first_rank));
+  return replace_all(std::move(path), "{pid}", format("{}", ::getpid()));
+}
+
+// 0, or the errno of making the file: its name must be one, and its folder there and writable.
+int error_of_making(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == path.size() - 1) return EISDIR;
+  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  return ::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
 [[noreturn]] void refuse(std::string_view value, std::string_view path, std::string_view why) {
   throw Error(ErrorCode::environment, format("{}=\"{}\": \"{}\" cannot be written: {}", kVariable, value, path, why));
 }
@@ -100,8 +113,7 @@ std::string json_string(std::string_view text) {
 }
 
 std::shared_ptr<Trace> Trace::open(const Options& options, std::shared_ptr<Log> log) {
-  std::string path = replace_all(std::string(options.file), "{rank}", format("{}", options.first_rank));
-  path = replace_all(std::move(path), "{pid}", format("{}", ::getpid()));
+  const std::string path = path_of(options);
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (file < 0) refuse(options.file, path, system_text(errno));
   std::shared_ptr<Trace> trace(new Trace(file, path, options, std::move(log)));  // closes the file
@@ -119,6 +131,19 @@ std::shared_ptr<Trace> Trace::open(const Options& options, std::shared_ptr<Log> 
   const int error = ::ftruncate(file, 0) == 0 || errno == EINVAL ? write_all(file, text, 0) : errno;
   if (error != 0) refuse(options.file, path, system_text(error));
   return trace;
+}
+
+void Trace::require_writable(const Options& options) {
+  const std::string path = path_of(options);
+  const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  int error = file < 0 ? errno : 0;
+  if (error == 0) {
+    if (::lseek(file, 0, SEEK_CUR) < 0) error = errno;  // a pipe
+    ::close(file);
+  } else if (error == ENOENT) {
+    error = error_of_making(path);
+  }
+  if (error != 0) refuse(options.file, path, system_text(error));
 }
 
 Trace::Trace(int file, std::string path, const Options& options, std::shared_ptr<Log> log)

@@ -67,7 +67,7 @@ class Mapping {
 
 int ranks_of_job() {
   try {
-    return bootstrap::read_launch_environment().size;
+    return bootstrap::read_launch_environment(external_rendezvous()).size;
   } catch (const Error&) {  // no launcher, or another finding says what is wrong with it
     return kAssumedRanks;
   }
