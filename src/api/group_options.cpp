@@ -3,6 +3,7 @@
 
 #include "api/require.hpp"
 #include "api/test_hooks.hpp"
+#include "bootstrap/bootstrap.hpp"
 #include "low_latency/wire_layout.hpp"
 #include "routing/block_layout.hpp"
 #include "symmetric_memory/block_allocator.hpp"
@@ -19,7 +20,6 @@
 namespace railyard::api {
 namespace {
 
-constexpr int kMaxRanks = 4096;  // of a world
 constexpr int kMaxExperts = 1 << 20;
 constexpr int kMaxTopK = 32;
 constexpr int kMaxTokens = 1 << 24;
@@ -123,8 +123,8 @@ std::size_t cuda_bytes_needed(const GroupOptions& options, int world_size, std::
 }  // namespace
 
 GroupOptions complete_options(const GroupOptions& options, int world_size, DeviceKind device) {
-  require(world_size >= 1 && world_size <= kMaxRanks, "a group of {} ranks; 1 to {} are supported", world_size,
-          kMaxRanks);
+  require(world_size >= 1 && world_size <= bootstrap::kMaxRanks, "a group of {} ranks; 1 to {} are supported",
+          world_size, bootstrap::kMaxRanks);
   check_limits(options, world_size);
   if (device == DeviceKind::cuda) check_cuda(options, world_size);
   GroupOptions complete = options;

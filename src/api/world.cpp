@@ -2,6 +2,7 @@
 #include <railyard/world.hpp>
 
 #include "api/require.hpp"
+#include "bootstrap/bootstrap.hpp"
 #include "bootstrap/launch_environment.hpp"
 #include "bootstrap/meeting.hpp"
 #include "bootstrap/tcp_bootstrap.hpp"
@@ -27,7 +28,6 @@
 namespace railyard {
 namespace {
 
-constexpr int kMaxRanks = 4096;
 constexpr std::chrono::seconds kDefaultTimeout{100};
 
 // What a rank's function threw, as the error that World::run throws.
@@ -149,7 +149,8 @@ struct World::State {
 };
 
 World::State::State(int world_size, WorldOptions options) : size(world_size), devices(std::move(options.devices)) {
-  api::require(size >= 1 && size <= kMaxRanks, "a world of {} ranks; 1 to {} are supported", size, kMaxRanks);
+  api::require(size >= 1 && size <= bootstrap::kMaxRanks, "a world of {} ranks; 1 to {} are supported", size,
+               bootstrap::kMaxRanks);
   api::require(options.timeout.count() >= 0, "a timeout of {} ns; at least 0", options.timeout.count());
   const diagnostics::Environment environment = diagnostics::read_environment();
   timeout = options.timeout.count() > 0 ? options.timeout : environment.timeout.value_or(kDefaultTimeout);

@@ -15,6 +15,8 @@
 
 namespace railyard::bootstrap {
 
+inline constexpr int kMaxRanks = 4096;  // of a world
+
 /// One rank's end. Its collectives are called by one thread at a time; assemblies of different keys by any threads.
 class Bootstrap {
  public:

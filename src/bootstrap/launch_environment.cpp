@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bootstrap/launch_environment.hpp"
 
+#include "bootstrap/bootstrap.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
 
 #include <charconv>
 #include <cstdlib>
-#include <limits>
 #include <optional>
 #include <string_view>
 
 namespace railyard::bootstrap {
 namespace {
 
-constexpr int kMaxRanks = std::numeric_limits<int>::max();
 constexpr int kMaxMasterPort = 65534;  // Railyard's is the next
 
 struct Variable {

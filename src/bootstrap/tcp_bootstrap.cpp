@@ -6,6 +6,7 @@
 #include "bootstrap/tcp_join.hpp"
 #include "bootstrap/tcp_socket.hpp"
 
+#include "diagnostics/environment.hpp"
 #include "diagnostics/format.hpp"
 
 #include <railyard/error.hpp>
@@ -35,7 +36,6 @@ using namespace std::chrono_literals;
 constexpr auto kAnswerTimeout = std::chrono::seconds(1);
 constexpr std::size_t kSlowBytesPerSecond = std::size_t{64} << 20;
 constexpr auto kFarewellTimeout = std::chrono::seconds(1);
-constexpr std::size_t kMaxSecretBytes = 256;
 
 // The same where blocks of this many bytes together may be on their way before it.
 std::chrono::nanoseconds answer_timeout(std::size_t bytes) {
@@ -376,9 +376,9 @@ void validate(const TcpRendezvous& rendezvous) {
   }
   if (port == 0) throw Error(ErrorCode::invalid_argument, "the port of the rendezvous is 0: it is 1 to 65535");
   if (address.empty()) throw Error(ErrorCode::invalid_argument, "the address of the rendezvous is empty");
-  if (secret.size() > kMaxSecretBytes) {
-    throw Error(ErrorCode::invalid_argument,
-                diagnostics::format("the secret of the job has {} bytes; at most {}", secret.size(), kMaxSecretBytes));
+  if (secret.size() > diagnostics::kMaxSecretBytes) {
+    throw Error(ErrorCode::invalid_argument, diagnostics::format("the secret of the job has {} bytes; at most {}",
+                                                                 secret.size(), diagnostics::kMaxSecretBytes));
   }
 }
 

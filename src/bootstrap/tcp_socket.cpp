@@ -198,6 +198,19 @@ FileDescriptor connect_to(const std::string& address, std::uint16_t port, Clock:
   return {};
 }
 
+std::vector<std::string> addresses_of(const std::string& host, Clock::time_point deadline, std::string& failure) {
+  Resolved resolved = resolve(host, 0, deadline);
+  failure = std::move(resolved.failure);
+  std::vector<std::string> numbers;
+  for (const addrinfo* at = resolved.addresses.get(); at != nullptr; at = at->ai_next) {
+    char number[NI_MAXHOST];
+    if (::getnameinfo(at->ai_addr, at->ai_addrlen, number, sizeof(number), nullptr, 0, NI_NUMERICHOST) == 0) {
+      numbers.emplace_back(number);
+    }
+  }
+  return numbers;
+}
+
 FileDescriptor accept_from(int listener, std::string& origin) {
   sockaddr_storage peer{};
   socklen_t bytes = sizeof(peer);

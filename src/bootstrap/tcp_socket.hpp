@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace railyard::bootstrap {
 
@@ -24,6 +25,10 @@ namespace railyard::bootstrap {
 /// nobody answers before `deadline`. The look-up of a name is not bounded by the deadline.
 [[nodiscard]] FileDescriptor connect_to(const std::string& address, std::uint16_t port, Clock::time_point deadline,
                                         std::string& failure);
+
+/// The addresses of a host, as numbers. None, with the reason in `failure`, if they are not known before `deadline`.
+[[nodiscard]] std::vector<std::string> addresses_of(const std::string& host, Clock::time_point deadline,
+                                                    std::string& failure);
 
 /// The next connection of a listener, and where it comes from; invalid, with errno, if there is none.
 [[nodiscard]] FileDescriptor accept_from(int listener, std::string& origin);

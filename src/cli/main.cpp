@@ -6,13 +6,17 @@
 #include "cli/environment.hpp"
 #include "cli/exit_status.hpp"
 #include "cli/inspect/inspect.hpp"
+#include "cli/output.hpp"
 #include "cli/rendezvous/rendezvous.hpp"
 
 #include <CLI/CLI.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <new>
 #include <string>
+#include <system_error>
 
 namespace {
 
@@ -46,6 +50,28 @@ int fail(ExitStatus status, const std::string& message) {
   return exit_code(status);
 }
 
+/// Takes no memory.
+int fail_without_memory() {
+  std::fputs(
+      "RY-OUT-OF-MEMORY: the system refused the program memory: ask for less, or raise the limit of its memory, or "
+      "`ulimit -v`\n",
+      stderr);
+  return exit_code(ExitStatus::failed);
+}
+
+std::terminate_handler terminate_before = nullptr;
+
+/// Also where no exception can pass: a destructor that takes memory, as nlohmann-json's do.
+void terminate() {
+  try {
+    if (std::current_exception()) throw;
+  } catch (const std::bad_alloc&) {
+    std::_Exit(fail_without_memory());
+  } catch (...) {
+  }
+  terminate_before();
+}
+
 /// The subcommand that was named last, for the advice after a usage error.
 std::string command_path(const CLI::App& app) {
   std::string path = app.get_name();
@@ -59,6 +85,7 @@ std::string command_path(const CLI::App& app) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  terminate_before = std::set_terminate(terminate);
   CLI::App app{"Railyard: expert-parallel communication for Mixture-of-Experts models", "railyard"};
   app.require_subcommand(1);
   app.footer(kExamples);
@@ -77,28 +104,35 @@ int main(int argc, char** argv) {
   CLI::App* rendezvous = app.add_subcommand("rendezvous", "Let the processes of a world meet in one that is no rank");
   const auto rendezvous_options = railyard::cli::rendezvous::add_options(*rendezvous);
 
+  const auto run = [&] {
+    try {
+      app.parse(argc, argv);
+    } catch (const CLI::Success& request) {  // --help, --version
+      app.exit(request);
+      return ExitStatus::verified;
+    }
+    if (demo->parsed()) return railyard::cli::demo::run(demo_options());
+    if (inspect->parsed()) return railyard::cli::inspect::run(inspect_options());
+    if (rendezvous->parsed()) return railyard::cli::rendezvous::run(rendezvous_options());
+    if (doctor->parsed()) return railyard::cli::doctor::run(doctor_options());
+    return railyard::cli::bench::run(bench_options());
+  };
   try {
-    app.parse(argc, argv);
-    if (demo->parsed()) {
-      return exit_code(railyard::cli::demo::run(demo_options()));
-    }
-    if (inspect->parsed()) {
-      return exit_code(railyard::cli::inspect::run(inspect_options()));
-    }
-    if (rendezvous->parsed()) {
-      return exit_code(railyard::cli::rendezvous::run(rendezvous_options()));
-    }
-    if (doctor->parsed()) {
-      return exit_code(railyard::cli::doctor::run(doctor_options()));
-    }
-    return exit_code(railyard::cli::bench::run(bench_options()));
-  } catch (const CLI::Success& request) {  // --help, --version
-    return app.exit(request);
+    const ExitStatus status = run();
+    if (!rendezvous->parsed()) railyard::cli::flush_standard_output();  // that one may lose its reader
+    return exit_code(status);
   } catch (const CLI::ParseError& error) {
     return fail(ExitStatus::usage,
                 "RY-INVALID-ARGUMENT: " + std::string(error.what()) + " (see " + command_path(app) + " --help)");
   } catch (const railyard::cli::UsageError& error) {
     return fail(ExitStatus::usage, std::string(error.what()) + " (see " + command_path(app) + " --help)");
+  } catch (const std::bad_alloc&) {
+    return fail_without_memory();
+  } catch (const std::system_error& error) {
+    const bool lost = std::ferror(stdout) != 0;
+    return fail(
+        ExitStatus::failed,
+        lost ? "RY-INVALID-ARGUMENT: standard output cannot be written: " + error.code().message() : error.what());
   } catch (const std::exception& error) {
     return fail(ExitStatus::failed, error.what());
   }

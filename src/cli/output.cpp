@@ -40,6 +40,13 @@ void write_text(std::string_view option, const std::string& path, const std::str
   }
 }
 
+void flush_standard_output() {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  throw Error(ErrorCode::invalid_argument, std::string("standard output cannot be written: ") +
+                                               (errno == 0 ? "some of it is lost" : std::strerror(errno)));
+}
+
 void write_json(const std::string& json_path, const nlohmann::ordered_json& document) {
   if (!json_path.empty()) {
     // Names and values of others' may be no UTF-8: they do not keep the rest from being written.

@@ -20,6 +20,9 @@ void require_writable(std::string_view option, const std::string& path);
 /// Writes the file, or standard output for "-". Throws Error like the above.
 void write_text(std::string_view option, const std::string& path, const std::string& text);
 
+/// Throws Error unless what was written to standard output has reached it.
+void flush_standard_output();
+
 /// Writes `document` to the file, to standard output for "-", nowhere for an empty path. Throws Error like the above.
 void write_json(const std::string& json_path, const nlohmann::ordered_json& document);
 

@@ -28,6 +28,9 @@ inline constexpr std::array kRoutings = {Routing::uniform, Routing::zipf, Routin
 inline constexpr int kRoutingGroups = 8;
 inline constexpr int kRoutingKeptGroups = 4;
 
+/// Of --skew.
+inline constexpr double kMostSkew = 10.0;
+
 struct SyntheticRouting {
   int experts = 64;
   int top_k = 8;

@@ -3,15 +3,37 @@
 #pragma once
 
 #include "diagnostics/format.hpp"
+#include "diagnostics/utf8.hpp"
 
+#include <algorithm>
+#include <cstddef>
 #include <string>
+#include <string_view>
 
 namespace railyard::cli::svg {
 
-[[nodiscard]] inline std::string escaped(const std::string& text) {
+/// Text as XML 1.0 has it. What is no UTF-8, and characters that XML cannot say, become U+FFFD.
+[[nodiscard]] inline std::string escaped(std::string_view text) {
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
   std::string result;
-  for (const char c : text) {
-    result += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : std::string(1, c);
+  while (!text.empty()) {
+    const std::size_t length = diagnostics::utf8_sequence_length(text);
+    const std::string_view character = text.substr(0, length);
+    const bool control = length == 1 && static_cast<unsigned char>(text.front()) < 0x20 && text.front() != '\t' &&
+                         text.front() != '\n' && text.front() != '\r';
+    const bool none = character == "\xEF\xBF\xBE" || character == "\xEF\xBF\xBF";  // U+FFFE, U+FFFF
+    if (length == 0 || control || none) {
+      result += kReplacement;
+    } else if (character == "&") {
+      result += "&amp;";
+    } else if (character == "<") {
+      result += "&lt;";
+    } else if (character == ">") {
+      result += "&gt;";
+    } else {
+      result += character;
+    }
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return result;
 }

@@ -66,6 +66,15 @@ Endpoint parse_rendezvous(std::string_view value) {
   return std::move(*endpoint);
 }
 
+// What it is stays out of the message.
+std::string parse_secret(std::string_view value) {
+  if (value.size() > kMaxSecretBytes) {
+    throw Error(ErrorCode::environment,
+                diagnostics::format("RAILYARD_SECRET has {} bytes; at most {}", value.size(), kMaxSecretBytes));
+  }
+  return std::string(value);
+}
+
 std::string parse_trace_file(std::string_view value) {
   if (value.empty()) reject("RAILYARD_TRACE", value, "a file name");
   return std::string(value);
@@ -84,7 +93,7 @@ constexpr std::array kVariables{
              [](Environment& to, std::string_view value) { to.gpu_handles = parse_gpu_handles(value); }},
     Variable{"RAILYARD_RENDEZVOUS",
              [](Environment& to, std::string_view value) { to.rendezvous = parse_rendezvous(value); }},
-    Variable{"RAILYARD_SECRET", [](Environment& to, std::string_view value) { to.secret = value; }},
+    Variable{"RAILYARD_SECRET", [](Environment& to, std::string_view value) { to.secret = parse_secret(value); }},
     Variable{"RAILYARD_TRACE",
              [](Environment& to, std::string_view value) { to.trace_file = parse_trace_file(value); }},
 };

@@ -8,11 +8,14 @@
 #include <railyard/types.hpp>
 
 #include <chrono>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace railyard::diagnostics {
+
+inline constexpr std::size_t kMaxSecretBytes = 256;  // what ranks send when they meet
 
 struct Environment {
   std::optional<LogLevel> log_level;                // RAILYARD_LOG: off, error, warn, info, debug

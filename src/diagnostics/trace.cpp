@@ -3,6 +3,7 @@
 
 #include "diagnostics/format.hpp"
 #include "diagnostics/resource_limit.hpp"
+#include "diagnostics/utf8.hpp"
 
 #include <railyard/error.hpp>
 
@@ -49,24 +50,6 @@ std::string replace_all(std::string text, std::string_view was, const std::strin
   return text;
 }
 
-// Bytes of the UTF-8 sequence that begins `text` (Unicode 15, table 3-7), or 0.
-std::size_t sequence_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xC2 && first < 0xE0   ? 2
-                             : first >= 0xE0 && first < 0xF0 ? 3
-                             : first >= 0xF0 && first < 0xF5 ? 4
-                                                             : 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0U) != 0x80) return 0;
-  }
-  const unsigned second = byte(1);
-  const bool overlong = (first == 0xE0 && second < 0xA0) || (first == 0xF0 && second < 0x90);
-  const bool surrogate_or_beyond = (first == 0xED && second >= 0xA0) || (first == 0xF4 && second >= 0x90);
-  return overlong || surrogate_or_beyond ? 0 : length;
-}
-
 // The trace's unit is a microsecond.
 std::string microseconds(std::int64_t ns) { return format("{}.{:03}", ns / 1000, ns % 1000); }
 
@@ -86,6 +69,19 @@ std::vector<TraceEvent> make_events(int rank, std::size_t count) {
   }
 }
 
+std::string path_of(const Trace::Options& options) {
+  std::string path = replace_all(std::string(options.file), "{rank}", format("{}", options.first_rank));
+  return replace_all(std::move(path), "{pid}", format("{}", ::getpid()));
+}
+
+// 0, or the errno of making the file: its name must be one, and its folder there and writable.
+int error_of_making(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  if (slash == path.size() - 1) return EISDIR;
+  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  return ::faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0 ? 0 : errno;
+}
+
 [[noreturn]] void refuse(std::string_view value, std::string_view path, std::string_view why) {
   throw Error(ErrorCode::environment, format("{}=\"{}\": \"{}\" cannot be written: {}", kVariable, value, path, why));
 }
@@ -100,7 +96,7 @@ std::int64_t trace_clock() noexcept {
 std::string json_string(std::string_view text) {
   std::string quoted = "\"";
   while (!text.empty()) {
-    const std::size_t length = sequence_length(text);
+    const std::size_t length = utf8_sequence_length(text);
     const char first = text.front();
     if (length == 0) {
       quoted += "\\ufffd";
@@ -117,8 +113,7 @@ std::string json_string(std::string_view text) {
 }
 
 std::shared_ptr<Trace> Trace::open(const Options& options, std::shared_ptr<Log> log) {
-  std::string path = replace_all(std::string(options.file), "{rank}", format("{}", options.first_rank));
-  path = replace_all(std::move(path), "{pid}", format("{}", ::getpid()));
+  const std::string path = path_of(options);
   const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (file < 0) refuse(options.file, path, system_text(errno));
   std::shared_ptr<Trace> trace(new Trace(file, path, options, std::move(log)));  // closes the file
@@ -136,6 +131,19 @@ std::shared_ptr<Trace> Trace::open(const Options& options, std::shared_ptr<Log> 
   const int error = ::ftruncate(file, 0) == 0 || errno == EINVAL ? write_all(file, text, 0) : errno;
   if (error != 0) refuse(options.file, path, system_text(error));
   return trace;
+}
+
+void Trace::require_writable(const Options& options) {
+  const std::string path = path_of(options);
+  const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  int error = file < 0 ? errno : 0;
+  if (error == 0) {
+    if (::lseek(file, 0, SEEK_CUR) < 0) error = errno;  // a pipe
+    ::close(file);
+  } else if (error == ENOENT) {
+    error = error_of_making(path);
+  }
+  if (error != 0) refuse(options.file, path, system_text(error));
 }
 
 Trace::Trace(int file, std::string path, const Options& options, std::shared_ptr<Log> log)

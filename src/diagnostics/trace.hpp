@@ -53,6 +53,8 @@ class Trace : public std::enable_shared_from_this<Trace> {
   /// Makes the file anew. Throws RY-ENVIRONMENT naming RAILYARD_TRACE, its value and the system's reason if it cannot
   /// be written, is no file, or is being written by another world.
   [[nodiscard]] static std::shared_ptr<Trace> open(const Options& options, std::shared_ptr<Log> log);
+  /// Throws what open() would if the file cannot be opened. Makes and changes nothing.
+  static void require_writable(const Options& options);
   ~Trace();
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;

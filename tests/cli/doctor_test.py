@@ -13,6 +13,7 @@ import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import unittest
 
 RAILYARD = pathlib.Path(sys.argv.pop(1)).resolve()
@@ -28,13 +29,13 @@ CHECKS = ["build", "cpu", "memory", "memory_limits", "memory_bandwidth", "shared
           "launcher", "rendezvous"]  # then those of the GPUs
 
 
-def doctor(*arguments, limit=None, **variables):
+def doctor(*arguments, limit=None, limited=resource.RLIMIT_NOFILE, **variables):
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(PREFIXES) and name not in LAUNCHER}
 
     def set_limit():
         if limit is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+            resource.setrlimit(limited, (limit, limit))
 
     return subprocess.run([RAILYARD, "doctor", *arguments], capture_output=True, check=False, preexec_fn=set_limit, timeout=60,
                           env=environment | variables, encoding="utf-8", errors="replace")
@@ -101,6 +102,12 @@ class Doctor(unittest.TestCase):
     def test_too_few_descriptors(self):
         self.expect_problem(self.findings("--quick", limit=20)["open_files"][0], "20 files", "opens up to 40")
 
+    def test_files_that_are_too_small(self):
+        memfd = self.findings("--quick", limit=102400, limited=resource.RLIMIT_FSIZE)["memfd"][0]
+        self.expect_problem(memfd, "102400 bytes (ulimit -f)", "1048576")
+        self.assertIn("ulimit -f unlimited", memfd["remedy"])
+        self.assertEqual(memfd["numbers"], {"limit": 102400, "bytes": 1048576})
+
     @unittest.skipIf(SHORT, "the sanitizer has too few descriptors, too")
     def test_far_too_few_descriptors(self):
         findings = self.findings("--quick", limit=10)
@@ -109,34 +116,88 @@ class Doctor(unittest.TestCase):
             self.assertIn("ulimit -n", findings[check][0]["remedy"])
 
     def test_launchers(self):
-        complete = {"RANK": "3", "WORLD_SIZE": "16", "LOCAL_RANK": "3", "MASTER_ADDR": "node-7", "MASTER_PORT": "29500"}
+        complete = {"RANK": "3", "WORLD_SIZE": "16", "LOCAL_RANK": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
         launcher = self.findings("--quick", **complete)["launcher"][0]
         self.assertEqual(launcher["state"], "ok")
         self.assertEqual(launcher["numbers"], {"rank": 3, "size": 16, "local_rank": 3, "port": 29501})
-        elsewhere = self.findings("--quick", **complete, RAILYARD_RENDEZVOUS="node-1:700")["launcher"][0]
-        self.assertEqual((elsewhere["state"], elsewhere["numbers"]["port"]), ("ok", 700))
-        self.assertIn("the rendezvous at node-1 port 700", elsewhere["found"])
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            elsewhere = self.findings("--quick", **complete, RAILYARD_RENDEZVOUS=f"127.0.0.1:{port}")["launcher"][0]
+        self.assertEqual((elsewhere["state"], elsewhere["numbers"]["port"]), ("ok", port))
+        self.assertIn(f"the rendezvous at 127.0.0.1 port {port}", elsewhere["found"])
+        too_large = self.findings("--quick", **complete | {"WORLD_SIZE": "5000"})["launcher"][0]
+        self.expect_problem(too_large, 'WORLD_SIZE="5000"', "1 to 4096")
+        nowhere = self.findings("--quick", **complete | {"MASTER_ADDR": "no-such-host.invalid"})["launcher"][0]
+        self.expect_problem(nowhere, 'MASTER_ADDR="no-such-host.invalid" has no address')
         for missing in ["WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"]:
             incomplete = {name: value for name, value in complete.items() if name != missing}
             self.expect_problem(self.findings("--quick", **incomplete)["launcher"][0], "torchrun", f"{missing} is not set")
         self.expect_problem(self.findings("--quick", SLURM_PROCID="0", SLURM_NTASKS="x")["launcher"][0], "Slurm",
                             'SLURM_NTASKS="x"')
 
+    def test_the_ranks_of_a_job_that_meets_elsewhere_are_counted(self):
+        job = {f"OMPI_COMM_WORLD_{name}": value for name, value in [("RANK", "0"), ("SIZE", "64"), ("LOCAL_RANK", "0")]}
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            findings = self.findings("--quick", **job, RAILYARD_RENDEZVOUS=f"127.0.0.1:{server.getsockname()[1]}")
+        self.assertEqual(findings["launcher"][0]["state"], "ok", findings["launcher"])
+        self.assertEqual(findings["open_files"][0]["numbers"]["ranks"], 64)
+
+    def test_a_trace_that_cannot_be_written(self):
+        with tempfile.TemporaryDirectory() as folder:
+            trace = pathlib.Path(folder) / "trace.json"
+            def variables(file, *arguments, **more):
+                return self.findings(*arguments, RAILYARD_TRACE=str(file), **more)["variables"]
+            for file in [f"{folder}/no/trace.json", folder, f"{folder}/"]:
+                with self.subTest(file=file):
+                    finding, = variables(file, "--quick")
+                    self.expect_problem(finding, f'RY-ENVIRONMENT: RAILYARD_TRACE="{file}"', "cannot be written: ")
+            self.assertEqual(variables(trace)[0]["state"], "ok")  # with worlds that would write it
+            self.assertEqual(os.listdir(folder), [])
+            trace.write_text("of another world")
+            self.assertEqual(variables(trace)[0]["state"], "ok")
+            self.assertEqual(trace.read_text(), "of another world")
+            os.mkfifo(f"{folder}/3.json")
+            rank = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+            self.expect_problem(variables(f"{folder}/{{rank}}.json", "--quick", **rank)[0], f'"{folder}/3.json" cannot be written')
+            self.assertIn("a file name", variables("", "--quick")[0]["found"])
+
+    def test_a_rendezvous_where_nobody_listens(self):
+        with socket.socket() as reservation:
+            reservation.bind(("127.0.0.1", 0))
+            port = reservation.getsockname()[1]
+            for asked in [[], ["--rendezvous", f"localhost:{port}"]]:
+                finding = self.findings("--quick", *asked, RAILYARD_RENDEZVOUS=f"127.0.0.1:{port}")["rendezvous"][-1]
+                self.expect_problem(finding, f"nobody answers at 127.0.0.1 port {port}", "RAILYARD_RENDEZVOUS")
+                self.assertIn("railyard rendezvous", finding["remedy"])
+        finding = self.findings("--quick", RAILYARD_RENDEZVOUS="no-such-host.invalid:700")["rendezvous"][-1]
+        self.expect_problem(finding, "nobody answers at no-such-host.invalid port 700")
+
     def test_rendezvous_at_an_address(self):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
             occupied = self.findings("--quick", "--rendezvous", f"127.0.0.1:{port}")["rendezvous"][0]
-            expected = self.findings("--quick", "--rendezvous", f"127.0.0.1:{port}",
-                                     RAILYARD_RENDEZVOUS=f"127.0.0.1:{port}")["rendezvous"][0]
+            expected = [self.findings("--quick", *asked, RAILYARD_RENDEZVOUS=f"127.0.0.1:{port}")["rendezvous"]
+                        for asked in [["--rendezvous", f"127.0.0.1:{port}"], ["--rendezvous", f"localhost:{port}"], []]]
         self.expect_problem(occupied, "cannot listen at 127.0.0.1", str(port), "something answers there")
         self.assertIn("another port", occupied["remedy"])
-        self.assertEqual(expected["state"], "ok", expected)
-        self.assertIn("RAILYARD_RENDEZVOUS", expected["found"])
+        self.assertEqual([len(findings) for findings in expected], [1, 1, 2])  # the last: on loopback, too
+        for findings in expected:
+            self.assertEqual(findings[-1]["state"], "ok", findings)
+            self.assertIn("RAILYARD_RENDEZVOUS", findings[-1]["found"])
         free = self.findings("--quick", "--rendezvous", f"localhost:{port}")["rendezvous"][0]
         self.assertEqual(free["state"], "ok", free)
         self.assertEqual(free["numbers"], {"port": port})
         unknown = self.findings("--quick", "--rendezvous", f"no-such-host.invalid:{port}")["rendezvous"][0]
         self.expect_problem(unknown, "no-such-host.invalid")
+
+    def test_the_manual_shows_what_is_printed(self):
+        manual = (REPOSITORY / "docs/doctor.md").read_text(encoding="utf-8")
+        sample = [line[4:].split() for line in manual.splitlines() if line.startswith("    ") and "railyard doctor" not in line]
+        states = [words[0] for words in sample if words and words[0] in ("ok", "note", "problem", "not_checked")]
+        self.assertEqual([words[1] for words in sample if words and words[0] in states][:len(CHECKS)], CHECKS)
+        total = "ok: {}, notes: {}, problems: {}, not checked: {}".format(
+            *(states.count(state) for state in ("ok", "note", "problem", "not_checked")))
+        self.assertEqual(" ".join(sample[-1]), total)
 
     def test_usage_errors(self):
         for rendezvous in ["node-7", ":29501", "node-7:", "node-7:0", "node-7:65536", "node-7:29501x", ""]:

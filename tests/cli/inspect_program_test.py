@@ -22,9 +22,9 @@ import validate_json  # noqa: E402
 SCHEMA = json.loads((REPOSITORY / "docs/inspect.schema.json").read_text(encoding="utf-8"))
 
 
-def inspect(*arguments):
+def inspect(*arguments, text=True):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
-    return subprocess.run([RAILYARD, "inspect", *arguments], capture_output=True, text=True, check=False, env=environment)
+    return subprocess.run([RAILYARD, "inspect", *arguments], capture_output=True, text=text, check=False, env=environment)
 
 
 class Inspect(unittest.TestCase):
@@ -123,6 +123,14 @@ class Inspect(unittest.TestCase):
         for text in ["source rank", "destination rank", "rows (rank_major), and their bytes", "3"]:
             self.assertIn(text, texts)
 
+    def test_a_name_that_is_no_utf8_is_drawn(self):
+        path, svg_path = os.path.join(os.fsencode(self.directory), b"a\xff<\x01\xc3\xa4\xed\xa0\x80.txt"), self.directory / "out.svg"
+        pathlib.Path(os.fsdecode(path)).write_bytes(b"0 1\n")
+        done = inspect("--ids", path, "--experts", "2", "--ranks", "2", "--svg", str(svg_path), text=False)
+        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        title = xml.etree.ElementTree.fromstring(svg_path.read_text(encoding="utf-8")).find("{http://www.w3.org/2000/svg}title")
+        self.assertIn("a\ufffd<\ufffd\u00e4\ufffd\ufffd\ufffd.txt", title.text)
+
     def test_usage_errors(self):
         path = self.file(b"0 1\n")
         self.expect_error(2, ["--ids", path], "--ids", "--experts")
@@ -132,6 +140,7 @@ class Inspect(unittest.TestCase):
         self.expect_error(2, ["--ranks", "6", "--domain-size", "4"], "--domain-size is 4", "6 ranks")
         self.expect_error(2, ["--hidden", "12"], "--hidden is 12", "8")
         self.expect_error(2, ["--skew", "1"], "--skew is 1", "uniform")
+        self.expect_error(2, ["--routing", "zipf", "--skew", "nan"], "--skew: Value nan", "0 to 10")
         self.expect_error(2, ["--experts", "4"], "--top-k is 8", "4 experts")
         self.expect_error(2, ["--codec", "fp7"], "--codec is 'fp7'")
         self.expect_error(2, ["--ranks", "257", "--svg", "x.svg"], "257", "256")

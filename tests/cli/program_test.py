@@ -9,6 +9,7 @@ SHORT is for builds with a sanitizer: the same tests with less to compute in eac
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -82,6 +83,14 @@ class Program(unittest.TestCase):
         self.expect_usage_error(["bench", "throughput", "--layout", "row_major"], "--layout is 'row_major'", "rank_major")
         self.expect_usage_error(["bench", "throughput", "--skew", "1"], "--skew is 1", "uniform")
         self.expect_usage_error(["bench", "throughput", "--iterations", "0"], "--iterations")
+        for skew in ["nan", "-nan", "inf", "-1", "10.5", "x"]:
+            self.expect_usage_error(["bench", "throughput", "--routing", "zipf", f"--skew={skew}"], f"--skew: Value {skew}", "0 to 10")
+        for seed in ["-1", "18446744073709551616", "x", "1.5"]:
+            for command in [["demo"], ["bench", "link"], ["inspect"]]:
+                self.expect_usage_error([*command, f"--seed={seed}"], f"--seed: Value {seed}", "0 to 18446744073709551615")
+        for warmup in ["-1", "99999999999"]:
+            self.expect_usage_error(["bench", "link", f"--warmup={warmup}"], f"--warmup: Value {warmup}", "0 to 1000000")
+            self.expect_usage_error(["demo", f"--steps={warmup}"], f"--steps: Value {warmup}", "0 to 2147483647")
         self.expect_usage_error(["bench", "throughput", "--routing", "group-limited", "--experts", "12"], "12", "multiple of 8")
 
     def test_what_is_not_in_this_build_is_named(self):
@@ -105,6 +114,29 @@ class Program(unittest.TestCase):
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertTrue(done.stderr.startswith("RY-"), done.stderr)
         self.assertIn("/no/such/folder/file", done.stderr)
+
+    def test_output_that_is_lost_has_status_1(self):
+        for arguments in [["inspect"], ["inspect", "--ranks", "512"], ["inspect", "--json", "-"], ["doctor", "--quick"],
+                          ["demo", *SMALL_DEMO], ["bench", "link", *SMALL], ["--help"], ["--version"]]:
+            with self.subTest(arguments=arguments), open("/dev/full", "wb") as full:
+                environment = {name: value for name, value in os.environ.items() if not name.startswith("RAILYARD_")}
+                done = subprocess.run([RAILYARD, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                                      env=environment)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertRegex(done.stderr.splitlines()[-1], "^RY-INVALID-ARGUMENT: .* cannot be written: ")
+
+    @unittest.skipIf(SHORT, "a sanitizer takes more address space than any limit")
+    def test_too_little_memory_is_said(self):
+        # The counts do not fit; then they do, and the JSON does not, whose destructor takes memory too.
+        large = ["inspect", "--experts", "1048576", "--ranks", "1024", "--tokens", "1", "--top-k", "32"]
+        for kilobytes, arguments in [(40000, large), (100000, [*large, "--json", "-"]), (110000, [*large, "--json", "-"])]:
+            with self.subTest(kilobytes=kilobytes):
+                def limit():
+                    resource.setrlimit(resource.RLIMIT_AS, (kilobytes * 1024, kilobytes * 1024))
+                done = subprocess.run([RAILYARD, *arguments], capture_output=True, text=True, check=False, preexec_fn=limit)
+                self.assertIn(done.returncode, (0, 1), done.stderr)
+                if done.returncode == 1:
+                    self.assertTrue(done.stderr.splitlines()[-1].startswith("RY-OUT-OF-MEMORY: "), done.stderr)
 
 
 class Demo(unittest.TestCase):

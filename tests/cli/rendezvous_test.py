@@ -113,13 +113,16 @@ class Rendezvous(unittest.TestCase):
     def test_what_cannot_be_is_said(self):
         for arguments, status, text in ((["--port", "0"], 2, "--ranks is required"),
                                         (["--ranks", "0"], 2, "--ranks"),
-                                        (["--ranks", "2", "--port", "70000"], 2, "--port"),
+                                        (["--ranks", "2", "--port", "70000"], 2, "--port: Value 70000 not in range 0 to 65535"),
                                         (["--ranks", "2", "--address", "no.such.host.invalid"], 1, "cannot listen at")):
             with self.subTest(arguments=arguments):
                 done = subprocess.run([RAILYARD, "rendezvous", *arguments], capture_output=True, text=True, check=False,
                                       timeout=SECONDS, env=environment())
                 self.assertEqual(done.returncode, status, done.stderr)
                 self.assertIn(text, done.stderr)
+        done = subprocess.run([RAILYARD, "rendezvous", "--ranks", "2", "--port", "0", "--once"], capture_output=True, text=True,
+                              check=False, timeout=SECONDS, env=environment(RAILYARD_SECRET="s" * 257))
+        self.assertEqual((done.returncode, done.stderr), (1, "RY-ENVIRONMENT: RAILYARD_SECRET has 257 bytes; at most 256\n"))
         _, port = self.listen("--ranks", "2")
         done = subprocess.run([RAILYARD, "rendezvous", "--ranks", "2", "--address", "127.0.0.1", "--port", port],
                               capture_output=True, text=True, check=False, timeout=SECONDS, env=environment())

@@ -2,6 +2,7 @@
 #include "cli/bench/options.hpp"
 
 #include "cli/names.hpp"
+#include "cli/numbers.hpp"
 #include "diagnostics/format.hpp"
 
 #include <CLI/CLI.hpp>
@@ -181,7 +182,7 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
   command.add_option("--codec", parsed.codec, "How rows travel: " + names_of(kCodecs))->capture_default_str();
   command.add_option("--routing", parsed.routing, "How tokens choose experts: " + names_of(kRoutings))
       ->capture_default_str();
-  command.add_option("--skew", parsed.skew, "Exponent of --routing zipf (default 1)")->check(CLI::Range(0.0, 10.0));
+  command.add_option("--skew", parsed.skew, "Exponent of --routing zipf (default 1)")->check(real_from(0.0, kMostSkew));
   command
       .add_option("--devices", options.devices,
                   "GPUs, for the ranks in turn; fewer than ranks: virtual ranks (default: all)")
@@ -192,10 +193,10 @@ void add_options_of(CLI::App& command, Parsed& parsed) {
                   "SMs that an operation may use; several values make a sweep (cuda; default: the library's choice)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024));
-  command.add_option("--seed", options.seed, "Of rows, ids and weights")->capture_default_str();
+  command.add_option("--seed", options.seed, "Of rows, ids and weights")->capture_default_str()->check(any_seed());
   command.add_option("--warmup", options.warmup, "Iterations before measuring")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, 1'000'000));
   command.add_option("--iterations", options.iterations, "Iterations measured, for median and p99")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));

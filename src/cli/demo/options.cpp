@@ -2,10 +2,12 @@
 #include "cli/demo/options.hpp"
 
 #include "cli/names.hpp"
+#include "cli/numbers.hpp"
 #include "diagnostics/format.hpp"
 
 #include <CLI/CLI.hpp>
 
+#include <limits>
 #include <memory>
 
 namespace railyard::cli::demo {
@@ -66,7 +68,7 @@ std::function<Options()> add_options(CLI::App& command) {
       ->check(CLI::Range(1, 1 << 20));
   command.add_option("--steps", options.steps, "Stop after so many steps (0: at the end of the text)")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, std::numeric_limits<int>::max()));
   command.add_option("--hidden", options.hidden, "Elements of a token's row")
       ->capture_default_str()
       ->check(CLI::Range(8, 1 << 20));
@@ -85,7 +87,7 @@ std::function<Options()> add_options(CLI::App& command) {
       "--levels", parsed->levels,
       "Where partial sums are rounded: none (then the output equals the dense layer bit for bit) or rank "
       "(default: rank with rank_major, else none)");
-  command.add_option("--seed", options.seed, "Of the layer's parameters")->capture_default_str();
+  command.add_option("--seed", options.seed, "Of the layer's parameters")->capture_default_str()->check(any_seed());
   command.add_flag("--corrupt", options.corrupt,
                    "Flip one byte of one received row; the demo must then end with 'verified: no' and status 1");
   command.add_option("--json", options.json,

@@ -45,7 +45,7 @@ Findings left_out(const char* name, const char* found, const char* remedy) {
   return {{.check = name, .state = State::not_checked, .found = found, .remedy = remedy}};
 }
 
-std::vector<Check> checks_of(const Options& options) {
+std::vector<Check> checks_of(const Options& options, const std::optional<std::string>& trace_file) {
   const bool quick = options.quick;
   std::vector<Check> checks = {
       {"build", "", check_build},
@@ -59,7 +59,7 @@ std::vector<Check> checks_of(const Options& options) {
       {"memfd", "raise `ulimit -n`; let the container's seccomp profile pass memfd_create and Unix sockets",
        check_memfd},
       {"open_files", "raise `ulimit -n`", check_open_files},
-      {"variables", "unset the RAILYARD_ variables", check_variables},
+      {"variables", "unset the RAILYARD_ variables", [trace_file] { return check_variables(trace_file); }},
       {"launcher", "unset the launcher's variables", check_launcher},
       {"rendezvous", "raise `ulimit -n`; bring up the interface lo, and let firewalls pass it",
        check_loopback_rendezvous},
@@ -67,6 +67,7 @@ std::vector<Check> checks_of(const Options& options) {
   if (options.rendezvous) {
     checks.back().look = [at = *options.rendezvous] { return check_rendezvous_at(at.host, at.port); };
   }
+  checks.push_back({"rendezvous", "raise `ulimit -n`, or unset RAILYARD_RENDEZVOUS", check_external_rendezvous});
 #if defined(RAILYARD_CUDA)
   checks.push_back({"gpus", "see what nvidia-smi says", [quick] { return check_gpus(quick); }});
 #else
@@ -191,7 +192,7 @@ ExitStatus run(const Options& options) {
   std::FILE* stream = text_stream(options.json);
   Findings findings;
   bool hung = false;
-  for (const Check& check : checks_of(options)) {
+  for (const Check& check : checks_of(options, take_trace_file())) {
     for (Finding& finding : look_in_time(check, hung)) {
       print(stream, finding);
       findings.push_back(std::move(finding));

@@ -6,15 +6,20 @@
 #include "cli/doctor/checks.hpp"
 #include "diagnostics/environment.hpp"
 #include "diagnostics/format.hpp"
+#include "diagnostics/trace.hpp"
 
 #include <railyard/error.hpp>
 
 #include <poll.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstdlib>
 #include <future>
 #include <optional>
+#include <string>
+#include <vector>
 
 namespace railyard::cli::doctor {
 namespace {
@@ -62,11 +67,65 @@ std::string next_arrival(int listener) {
   return origin;
 }
 
+/// Whether it is where RAILYARD_RENDEZVOUS says, by whatever name.
+bool is_external(const std::string& host, std::uint16_t port, Clock::time_point deadline) {
+  const auto external = external_rendezvous();
+  if (!external || external->port != port) {
+    return false;
+  }
+  if (external->host == host) {
+    return true;
+  }
+  std::string failure;
+  const auto addresses = bootstrap::addresses_of(host, deadline, failure);
+  const auto externals = bootstrap::addresses_of(external->host, deadline, failure);
+  return std::ranges::find_first_of(addresses, externals) != addresses.end();
+}
+
+/// This process's, or 0 without a launcher: another finding says what is wrong with it.
+int rank_of_job() {
+  try {
+    return bootstrap::read_launch_environment(external_rendezvous()).rank;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
+std::vector<std::string> faults_of_variables(const std::optional<std::string>& trace_file) {
+  std::vector<std::string> faults = diagnostics::environment_faults();
+  if (trace_file) {
+    try {
+      diagnostics::Trace::require_writable({.file = *trace_file, .first_rank = rank_of_job()});
+    } catch (const Error& error) {
+      faults.emplace_back(error.what());
+    }
+  }
+  return faults;
+}
+
 }  // namespace
 
-Findings check_variables() {
+std::optional<diagnostics::Endpoint> external_rendezvous() {
+  try {
+    return diagnostics::read_environment().rendezvous;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<std::string> take_trace_file() {
+  const char* value = std::getenv("RAILYARD_TRACE");
+  if (value == nullptr || *value == '\0') {  // empty: it cannot be read
+    return std::nullopt;
+  }
+  std::string file = value;
+  ::unsetenv("RAILYARD_TRACE");
+  return file;
+}
+
+Findings check_variables(const std::optional<std::string>& trace_file) {
   Findings findings;
-  for (const std::string& fault : diagnostics::environment_faults()) {
+  for (const std::string& fault : faults_of_variables(trace_file)) {
     findings.push_back({.check = "variables",
                         .state = State::problem,
                         .found = fault,
@@ -84,19 +143,6 @@ Findings check_variables() {
   return findings;
 }
 
-namespace {
-
-/// None also if the environment cannot be read, which is a finding of its own.
-std::optional<diagnostics::Endpoint> external_rendezvous() {
-  try {
-    return diagnostics::read_environment().rendezvous;
-  } catch (const Error&) {
-    return std::nullopt;
-  }
-}
-
-}  // namespace
-
 Findings check_launcher() {
   const std::string_view launcher = bootstrap::launcher_name();
   if (launcher.empty()) {
@@ -107,6 +153,14 @@ Findings check_launcher() {
   }
   try {
     const bootstrap::LaunchEnvironment job = bootstrap::read_launch_environment(external_rendezvous());
+    std::string failure;
+    if (!job.external &&
+        bootstrap::addresses_of(job.address, bootstrap::deadline_after(kRendezvousTimeout), failure).empty()) {
+      return {{.check = "launcher",
+               .state = State::problem,
+               .found = format("{}: MASTER_ADDR=\"{}\" has no address here: {}", launcher, job.address, failure),
+               .remedy = "give a name or number of rank 0's machine that every machine of the job knows"}};
+    }
     return {{.check = "launcher",
              .found = format("{}: rank {} of {}, {} on this machine, {} at {} port {}", launcher, job.rank, job.size,
                              job.local_rank, job.external ? "the rendezvous" : "rank 0", job.address, job.port),
@@ -133,6 +187,9 @@ Findings check_loopback_rendezvous() {
 
 Findings check_rendezvous_at(const std::string& host, std::uint16_t port) {
   const Clock::time_point deadline = bootstrap::deadline_after(kRendezvousTimeout);
+  if (is_external(host, port, deadline)) {
+    return {};
+  }
   FileDescriptor listener;
   std::string refusal;
   try {
@@ -151,9 +208,6 @@ Findings check_rendezvous_at(const std::string& host, std::uint16_t port) {
     finding.remedy =
         "give the address of rank 0's machine, and let firewalls pass the port; from another machine, ask "
         "while something listens there";
-  } else if (const auto external = external_rendezvous();
-             !listener.valid() && external && external->host == host && external->port == port) {
-    finding.found = format("something answers at {}, where RAILYARD_RENDEZVOUS says that ranks meet", where);
   } else if (!listener.valid()) {
     finding.state = State::problem;
     finding.found = format("{}; something answers there already", refusal);
@@ -164,6 +218,29 @@ Findings check_rendezvous_at(const std::string& host, std::uint16_t port) {
     finding.found = format("another machine answers at {}", where);
   } else {
     finding.found = format("rank 0 can listen here at {}, and is reached (from {})", where, origin);
+  }
+  return {finding};
+}
+
+Findings check_external_rendezvous() {
+  const auto external = external_rendezvous();
+  if (!external) {
+    return {};
+  }
+  std::string failure;
+  const FileDescriptor connection =
+      bootstrap::connect_to(external->host, external->port, bootstrap::deadline_after(kRendezvousTimeout), failure);
+  const std::string where =
+      format("at {} port {}, where RAILYARD_RENDEZVOUS says that ranks meet", external->host, external->port);
+  Finding finding{.check = "rendezvous", .numbers = {{"port", external->port}}};
+  if (connection.valid()) {
+    finding.found = format("something answers {}", where);
+  } else {
+    finding.state = State::problem;
+    finding.found = format("nobody answers {}: {}", where, failure);
+    finding.remedy =
+        "start `railyard rendezvous` there before the ranks, and let firewalls pass the port; or unset "
+        "RAILYARD_RENDEZVOUS, so that rank 0 listens";
   }
   return {finding};
 }

@@ -5,6 +5,7 @@
 #include "bootstrap/thread_bootstrap.hpp"
 #include "cli/doctor/checks.hpp"
 #include "diagnostics/format.hpp"
+#include "diagnostics/resource_limit.hpp"
 
 #include <railyard/error.hpp>
 
@@ -66,7 +67,7 @@ class Mapping {
 
 int ranks_of_job() {
   try {
-    return bootstrap::read_launch_environment().size;
+    return bootstrap::read_launch_environment(external_rendezvous()).size;
   } catch (const Error&) {  // no launcher, or another finding says what is wrong with it
     return kAssumedRanks;
   }
@@ -96,6 +97,13 @@ Findings check_shared_memory() {
 }
 
 Findings check_memfd() {
+  if (const std::size_t largest = diagnostics::largest_file(); largest < kSharedBytes) {
+    return {{.check = "memfd",
+             .state = State::problem,
+             .found = format("files may have {} bytes (ulimit -f), and a memfd of {} is a file", largest, kSharedBytes),
+             .remedy = "ulimit -f unlimited, for every process of the job: heaps that processes share are such files",
+             .numbers = {{"limit", static_cast<double>(largest)}, {"bytes", static_cast<double>(kSharedBytes)}}}};
+  }
   FileDescriptor memory(::memfd_create("railyard-doctor", MFD_CLOEXEC));
   if (!memory.valid()) {
     throw_errno("memfd_create");

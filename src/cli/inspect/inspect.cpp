@@ -5,6 +5,7 @@
 #include "cli/inspect/ids_file.hpp"
 #include "cli/inspect/report.hpp"
 #include "cli/names.hpp"
+#include "cli/numbers.hpp"
 #include "cli/output.hpp"
 #include "cli/progress.hpp"
 #include "codecs/row_format.hpp"
@@ -121,9 +122,12 @@ std::function<Options()> add_options(CLI::App& command) {
       ->capture_default_str()
       ->excludes(ids);
   command.add_option("--skew", parsed->skew, "Exponent of --routing zipf (default 1)")
-      ->check(CLI::Range(0.0, 10.0))
+      ->check(real_from(0.0, kMostSkew))
       ->excludes(ids);
-  command.add_option("--seed", options.seed, "Of a generated routing")->capture_default_str()->excludes(ids);
+  command.add_option("--seed", options.seed, "Of a generated routing")
+      ->capture_default_str()
+      ->check(any_seed())
+      ->excludes(ids);
   command.add_option("--ranks", options.ranks, "Ranks that hold the tokens and the experts")
       ->capture_default_str()
       ->check(CLI::Range(1, kMostRanks));
@@ -158,7 +162,9 @@ ExitStatus run(const Options& options) {
   report.row_bytes = static_cast<std::int64_t>(format.row_bytes + format.scale_bytes);
   report.findings = findings_of(tally, report.row_bytes, options.alignment);
   print_report(text_stream(options.json), report);
-  write_json(options.json, to_json(report, tally));
+  if (!options.json.empty()) {  // with many ranks and experts it takes more memory than the rest
+    write_json(options.json, to_json(report, tally));
+  }
   if (!options.svg.empty()) {
     write_text("--svg", options.svg, heat_map_of(tally, report.row_bytes, "railyard inspect: " + report.subject()));
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/rendezvous/rendezvous.hpp"
 
+#include "bootstrap/bootstrap.hpp"
 #include "bootstrap/tcp_hub.hpp"
 #include "bootstrap/tcp_socket.hpp"
 #include "diagnostics/environment.hpp"
@@ -25,7 +26,6 @@
 namespace railyard::cli::rendezvous {
 namespace {
 
-constexpr int kMaxRanks = 4096;
 constexpr auto kPortTimeout = std::chrono::seconds(1);
 constexpr rlim_t kSpareDescriptors = 300;  // beside one for each rank: strangers, and what a process has anyway
 constexpr const char* kFooter =
@@ -79,13 +79,16 @@ bootstrap::FileDescriptor duplicate(const bootstrap::FileDescriptor& descriptor)
 std::function<Options()> add_options(CLI::App& command) {
   auto options = std::make_shared<Options>(Options{.address = "0.0.0.0", .port = 29600});
   command.footer(kFooter);
-  command.add_option("--ranks", options->ranks, "Ranks of a world")->required()->check(CLI::Range(1, kMaxRanks));
+  command.add_option("--ranks", options->ranks, "Ranks of a world")
+      ->required()
+      ->check(CLI::Range(1, bootstrap::kMaxRanks));
   command
       .add_option("--address", options->address,
                   "A loopback address: only this machine is let in; others: every interface")
       ->capture_default_str();
   command.add_option("--port", options->port, "Where to listen; 0: a free port, which is printed")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
   command.add_flag("--once", options->once, "End with the first world, however long it takes to meet");
   return [options] { return *options; };
 }

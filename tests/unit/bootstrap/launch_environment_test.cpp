@@ -117,8 +117,9 @@ TEST_F(LaunchEnvironmentTest, NamesWhatCannotBeRead) {
   expect("RANK", "5x", "0 to 15");
   expect("RANK", " 5", "0 to 15");
   set_torchrun();
-  expect("WORLD_SIZE", "0", "1 to 2147483647");
-  expect("WORLD_SIZE", "99999999999", "1 to 2147483647");
+  expect("WORLD_SIZE", "0", "1 to 4096");
+  expect("WORLD_SIZE", "4097", "1 to 4096");
+  expect("WORLD_SIZE", "99999999999", "1 to 4096");
   set_torchrun();
   expect("MASTER_PORT", "65535", "1 to 65534");
   expect("MASTER_PORT", "0", "1 to 65534");

@@ -84,6 +84,16 @@ TEST(Environment, RefusesWhatItCannotRead) {
   EXPECT_NE(refusal("RAILYARD_RENDEZVOUS", "node-7").find("HOST:PORT"), std::string::npos);
 }
 
+TEST(Environment, ASecretThatIsTooLongIsRefusedAndNotTold) {
+  const std::string longest(256, 's');
+  {
+    const Variable secret("RAILYARD_SECRET", longest.c_str());
+    EXPECT_EQ(read_environment().secret, longest);
+  }
+  EXPECT_EQ(refusal("RAILYARD_SECRET", (longest + "s").c_str()),
+            "RY-ENVIRONMENT: RAILYARD_SECRET has 257 bytes; at most 256");
+}
+
 TEST(Environment, EveryFaultIsNamed) {
   EXPECT_TRUE(environment_faults().empty());
   const Variable log("RAILYARD_LOG", "loud");
