@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where log lines go: to a callback, or to stderr, where lines that nobody reads are dropped. The library never writes to
-// stdout.
+// Where log lines go: to a callback, or to stderr, where lines that nobody reads are dropped. The library never writes
+// to stdout.
 #pragma once
 
 #include <cstdint>
