@@ -163,13 +163,16 @@ TEST(DescriptorExchange, NoDescriptorForItsSocketIsAnErrorWithTheLimit) {
   run_processes(1, [&](int rank) {
     const auto self = make_tcp_bootstrap(port.rendezvous(rank, 1), 20s);
     static_cast<void>(exchange_descriptors(*self, {}, "nothing", 20s));
-    static_cast<void>(
-        diagnostics::error_and_limit(EMFILE));  // UBSan takes descriptors to look at a type it meets first
+    // UBSan takes descriptors to look at a type that it meets for the first time.
+    static_cast<void>(error_of([] { throw Error(ErrorCode::out_of_memory, diagnostics::error_and_limit(EMFILE)); }));
     const FileDescriptor last(::fcntl(0, F_DUPFD_CLOEXEC, 0));
     const auto files = static_cast<rlim_t>(last.get()) + 1;
-    const rlimit none{.rlim_cur = files, .rlim_max = files};
+    rlimit before{};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{.rlim_cur = files, .rlim_max = before.rlim_max};
     if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 1;
     const std::string text = error_of([&] { static_cast<void>(exchange_descriptors(*self, {}, "memory", 20s)); });
+    if (::setrlimit(RLIMIT_NOFILE, &before) != 0) return 1;
     if (text == "RY-OUT-OF-MEMORY: no Unix socket: Too many open files; this process may open " +
                     std::to_string(files) + " (RLIMIT_NOFILE, ulimit -n)") {
       return 0;
